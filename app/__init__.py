@@ -1,0 +1,1 @@
+"""The service: ONNX in, HTTP out. Imports no torch."""

@@ -1,0 +1,1 @@
+"""Geometry read out of annotations; annotations are never written."""

@@ -1,0 +1,1 @@
+"""How far annotated structures moved, and what follows from it."""

@@ -1,0 +1,1 @@
+"""Refinement of images: decoding, engine, tiles, blending, model repository."""

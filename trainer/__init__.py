@@ -1,0 +1,1 @@
+"""How SimGAN learns: configuration, data, steps, loop, checkpoints, evaluation."""
