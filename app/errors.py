@@ -1,0 +1,129 @@
+"""Everything Simtrue can refuse or fail at, with the one table from error to HTTP answer."""
+# ruff: noqa: N818 (a name says what is wrong with the request; "Error" would add nothing)
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class SimtrueError(Exception):
+    """Base of the tree; `detail` is one sentence for the person who can act on it."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class InvalidRequest(SimtrueError):
+    """The request does not have the form that the service understands."""
+
+
+class InvalidJson(InvalidRequest):
+    """A part of the request that should be JSON cannot be parsed."""
+
+
+class TooManyImages(InvalidRequest):
+    """One request carries more images than `max_images_per_request`."""
+
+
+class UnknownModel(SimtrueError):
+    """No model (or no such version of it) of that name is in the model repository."""
+
+
+class NotAcceptable(SimtrueError):
+    """None of the media types in `Accept` can be produced for this request."""
+
+
+class BodyTooLarge(SimtrueError):
+    """The request body is larger than `max_upload_bytes`."""
+
+
+class UnsupportedImage(SimtrueError):
+    """The bytes are not an image of a format, or with a feature, that the service handles."""
+
+
+class InvalidImage(SimtrueError):
+    """The bytes claim to be a supported image but cannot be decoded."""
+
+
+class TooManyPixels(SimtrueError):
+    """An image, or a whole request, has more pixels than may ever be taken."""
+
+
+class InvalidOptions(SimtrueError):
+    """The options of a request are well-formed JSON but not valid for it or for the model."""
+
+
+class EngineBusy(SimtrueError):
+    """The queue is full right now; the same request may succeed after `retry_after_s` seconds."""
+
+    def __init__(self, detail: str, retry_after_s: int = 1) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
+
+
+class ShuttingDown(SimtrueError):
+    """The service is stopping and takes no new work."""
+
+
+class NoModelReady(SimtrueError):
+    """No model is loaded, so nothing can be refined."""
+
+
+class RequestTimeout(SimtrueError):
+    """The request's deadline passed before its images were refined."""
+
+
+class InferenceFailed(SimtrueError):
+    """ONNX Runtime failed on this image; the service goes on."""
+
+
+class BadModel(SimtrueError):
+    """A model file is refused: unreadable, without a valid card, of a wrong signature, or failing."""
+
+
+class BadSettings(SimtrueError):
+    """A setting has a value outside its bound."""
+
+
+class DeviceUnavailable(SimtrueError):
+    """The device that was asked for cannot be used on this machine."""
+
+
+class HttpProblem(NamedTuple):
+    """How one error class looks over HTTP: status, slug of its problem type, title."""
+
+    status: int
+    slug: str
+    title: str
+
+    @property
+    def type(self) -> str:
+        """The `type` member of the RFC 9457 problem."""
+        return f"urn:simtrue:problem:{self.slug}"
+
+
+HTTP_STATUS: dict[type[SimtrueError], HttpProblem] = {
+    InvalidRequest: HttpProblem(400, "invalid-request", "The request is not understood"),
+    InvalidJson: HttpProblem(400, "invalid-json", "The JSON cannot be parsed"),
+    TooManyImages: HttpProblem(400, "too-many-images", "Too many images in one request"),
+    UnknownModel: HttpProblem(404, "unknown-model", "There is no such model"),
+    NotAcceptable: HttpProblem(406, "not-acceptable", "None of the accepted media types can be produced"),
+    BadModel: HttpProblem(409, "bad-model", "The model file is refused"),
+    BodyTooLarge: HttpProblem(413, "body-too-large", "The request body is too large"),
+    UnsupportedImage: HttpProblem(415, "unsupported-image", "This kind of image is not supported"),
+    InvalidImage: HttpProblem(422, "invalid-image", "The image cannot be decoded"),
+    TooManyPixels: HttpProblem(422, "too-many-pixels", "Too many pixels"),
+    InvalidOptions: HttpProblem(422, "invalid-options", "The options are not valid"),
+    InferenceFailed: HttpProblem(500, "inference-failed", "The refiner failed on this image"),
+    SimtrueError: HttpProblem(500, "internal", "Something went wrong"),
+    EngineBusy: HttpProblem(503, "engine-busy", "The queue is full"),
+    ShuttingDown: HttpProblem(503, "shutting-down", "The service is stopping"),
+    NoModelReady: HttpProblem(503, "no-model-ready", "No model is loaded"),
+    RequestTimeout: HttpProblem(504, "request-timeout", "The request took too long"),
+}
+
+
+def http_problem(error: SimtrueError) -> HttpProblem:
+    """Look up the HTTP face of `error`; a class that is not in the table answers like its nearest base."""
+    return next(HTTP_STATUS[kind] for kind in type(error).__mro__ if kind in HTTP_STATUS)
