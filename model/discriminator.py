@@ -1,0 +1,137 @@
+"""The local discriminator D: one answer for every patch of the image (paper, section 2.2)."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from model.refiner import KernelSize
+
+REAL, REFINED = 0, 1
+"""The two classes of a logit map's second axis; D is the probability of REFINED (paper, Eq. 2)."""
+
+
+class ConvLayer(BaseModel):
+    """A convolution with zero padding of half its kernel, then the non-linearity."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["conv"] = "conv"
+    channels: PositiveInt
+    kernel_size: KernelSize
+    stride: PositiveInt = 1
+
+
+class PoolLayer(BaseModel):
+    """A maximum over a window, padded by half of it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["pool"] = "pool"
+    kernel_size: KernelSize
+    stride: PositiveInt = 1
+
+
+Layer = Annotated[ConvLayer | PoolLayer, Field(discriminator="kind")]
+
+GAZE_LAYERS: tuple[ConvLayer | PoolLayer, ...] = (
+    ConvLayer(channels=96, kernel_size=3, stride=2),
+    ConvLayer(channels=64, kernel_size=3, stride=2),
+    PoolLayer(kernel_size=3, stride=1),
+    ConvLayer(channels=32, kernel_size=3),
+    ConvLayer(channels=32, kernel_size=1),
+)
+"""The paper's gaze discriminator without its answer; receptive field 23 px."""
+
+HAND_LAYERS: tuple[ConvLayer | PoolLayer, ...] = (
+    ConvLayer(channels=96, kernel_size=7, stride=4),
+    ConvLayer(channels=64, kernel_size=5, stride=2),
+    PoolLayer(kernel_size=3, stride=2),
+    ConvLayer(channels=32, kernel_size=3, stride=2),
+    ConvLayer(channels=32, kernel_size=1),
+)
+"""The paper's hand discriminator without its answer; receptive field 71 px."""
+
+DEFAULT_LAYERS: tuple[ConvLayer | PoolLayer, ...] = (
+    ConvLayer(channels=48, kernel_size=3),
+    ConvLayer(channels=96, kernel_size=3, stride=2),
+    ConvLayer(channels=96, kernel_size=3),
+    ConvLayer(channels=128, kernel_size=3, stride=2),
+    ConvLayer(channels=128, kernel_size=3),
+)
+"""Ours, for a refiner of 19 px: begins at full resolution, so that sensor noise and edges count; 21 px."""
+
+
+class DiscriminatorConfig(BaseModel):
+    """The shape of a discriminator. Its answer, a convolution 1×1 to two logits, needs no layer here."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    channels: PositiveInt = 1
+    """Image channels."""
+    layers: Annotated[tuple[Layer, ...], Field(min_length=1)] = DEFAULT_LAYERS
+    negative_slope: NonNegativeFloat = 0.0
+    """Slope of the non-linearity below zero; 0 is the paper's ReLU."""
+    spectral_norm: bool = False
+    """Divide every convolution by its largest singular value (Miyato et al. 2018)."""
+
+    @property
+    def receptive_field(self) -> int:
+        """Side of the square of input pixels that one logit depends on, px."""
+        side, jump = 1, 1
+        for layer in self.layers:
+            side += (layer.kernel_size - 1) * jump
+            jump *= layer.stride
+        return side
+
+    def output_size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of the logit map, in patches, for an image of this height and width in px."""
+        for layer in self.layers:
+            height = (height - 1) // layer.stride + 1
+            width = (width - 1) // layer.stride + 1
+        return height, width
+
+
+class LocalDiscriminator(nn.Module):
+    """D_φ of the paper, before its softmax."""
+
+    def __init__(self, config: DiscriminatorConfig) -> None:
+        super().__init__()
+        self.config = config
+        stages: list[nn.Module] = []
+        channels = config.channels
+        for layer in config.layers:
+            stages.append(_stage(layer, channels, config))
+            channels = layer.channels if isinstance(layer, ConvLayer) else channels
+        self.stages = nn.Sequential(*stages)
+        self.answer = _convolution(channels, ConvLayer(channels=2, kernel_size=1), config)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Judge every patch.
+
+        image: float [N, C, H, W] in [-1, 1]. Returns logits, float [N, 2, h, w]: axis 1 is (REAL, REFINED),
+        h × w is `config.output_size(H, W)`. No non-linearity follows the last convolution.
+        """
+        logits: Tensor = self.answer(self.stages(image))
+        return logits
+
+
+def evidence_of_refined(logits: Tensor) -> Tensor:
+    """The logit of D, [N, h, w]: positive where a patch looks refined, from logits [N, 2, h, w]."""
+    if logits.ndim != 4 or logits.shape[1] != 2:
+        raise ValueError(f"logits must be [N, 2, h, w] with the classes on axis 1, not {list(logits.shape)}")
+    return logits[:, REFINED] - logits[:, REAL]
+
+
+def _stage(layer: ConvLayer | PoolLayer, channels: int, config: DiscriminatorConfig) -> nn.Module:
+    if isinstance(layer, PoolLayer):
+        return nn.MaxPool2d(layer.kernel_size, layer.stride, padding=layer.kernel_size // 2)
+    return nn.Sequential(_convolution(channels, layer, config), nn.LeakyReLU(config.negative_slope))
+
+
+def _convolution(channels: int, layer: ConvLayer, config: DiscriminatorConfig) -> nn.Module:
+    convolution = nn.Conv2d(
+        channels, layer.channels, layer.kernel_size, layer.stride, padding=layer.kernel_size // 2
+    )
+    return spectral_norm(convolution) if config.spectral_norm else convolution

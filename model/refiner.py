@@ -1,0 +1,130 @@
+"""The refiner R: a fully convolutional residual network that works pixel by pixel (paper, section 3.1)."""
+
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import AfterValidator, BaseModel, ConfigDict, PositiveInt
+from torch import Tensor, nn
+
+from model.card import NO_NOISE, NoiseSpec
+
+
+def _odd(size: int) -> int:
+    if size % 2 == 0:
+        raise ValueError(f"a kernel of {size} px has no centre pixel; use an odd size")
+    return size
+
+
+KernelSize = Annotated[PositiveInt, AfterValidator(_odd)]
+
+
+class RefinerConfig(BaseModel):
+    """The shape of a refiner. The defaults are the paper's gaze refiner; its hand refiner is 10 blocks of 7 px."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    channels: PositiveInt = 1
+    """Image channels, in and out."""
+    width: PositiveInt = 64
+    """Channels of every hidden layer."""
+    blocks: PositiveInt = 4
+    """Residual blocks of two convolutions each."""
+    kernel_size: KernelSize = 3
+    """Kernel inside the blocks, px."""
+    first_kernel_size: KernelSize = 3
+    """Kernel of the first convolution, px."""
+    output: Literal["tanh", "residual"] = "tanh"
+    """`tanh`: the paper's. `residual`: the image plus what the network adds, clamped to the image range."""
+    noise: NoiseSpec = NO_NOISE
+    """Noise channels beside the image; none in the paper."""
+
+    @property
+    def receptive_field(self) -> int:
+        """Side of the square of input pixels that one output pixel depends on, px."""
+        return 2 * self.receptive_field_radius + 1
+
+    @property
+    def receptive_field_radius(self) -> int:
+        """How far an output pixel sees in each direction, px; the halo that makes tiling exact."""
+        return self.first_kernel_size // 2 + 2 * self.blocks * (self.kernel_size // 2)
+
+
+class Refiner(nn.Module):
+    """R_θ of the paper: conv, ReLU, residual blocks, conv 1×1. No stride, no pooling, no normalisation.
+
+    Convolutions pad with zeros, so height and width stay. A refiner of your own may subclass this one, if its
+    `config` tells the truth about channels, noise and receptive field; export checks that with
+    `model.locality.require_local`. Weights start as PyTorch draws them: its small variance keeps a deep
+    stack of unnormalised residual blocks near the identity; He's doubles the variance in every block.
+    """
+
+    def __init__(self, config: RefinerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.first = nn.Conv2d(
+            config.channels + config.noise.channels,
+            config.width,
+            config.first_kernel_size,
+            padding=config.first_kernel_size // 2,
+        )
+        self.blocks = nn.Sequential(*(_Block(config.width, config.kernel_size) for _ in range(config.blocks)))
+        self.last = nn.Conv2d(config.width, config.channels, kernel_size=1)
+        if config.output == "residual":
+            nn.init.zeros_(self.last.weight)
+            nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]  # this convolution has a bias
+
+    def forward(self, image: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Refine a batch.
+
+        image: float [N, C, H, W] in [-1, 1]. noise: float [N, K, H, W] ~ N(0, 1), exactly when the config
+        asks for K > 0 channels. Returns refined, float [N, C, H, W] in [-1, 1]; the same in train and eval mode.
+        """
+        features = torch.relu(self.first(self._with_noise(image, noise)))
+        change = self.last(self.blocks(features))
+        if self.config.output == "tanh":
+            return torch.tanh(change)
+        return clamp_to_range(image + change)
+
+    def _with_noise(self, image: Tensor, noise: Tensor | None) -> Tensor:
+        expected = self.config.noise.channels
+        if (noise is None) != (expected == 0):
+            given = "none" if noise is None else f"{noise.shape[1]}"
+            raise ValueError(f"the refiner takes {expected} noise channels, but was given {given}")
+        return image if noise is None else torch.cat([image, noise], dim=1)
+
+
+class _Block(nn.Module):
+    """ReLU(x + conv(ReLU(conv(x))))."""
+
+    def __init__(self, width: int, kernel_size: int) -> None:
+        super().__init__()
+        self.inner = nn.Conv2d(width, width, kernel_size, padding=kernel_size // 2)
+        self.outer = nn.Conv2d(width, width, kernel_size, padding=kernel_size // 2)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return torch.relu(features + self.outer(torch.relu(self.inner(features))))
+
+
+def clamp_to_range(value: Tensor) -> Tensor:
+    """Clamp to [-1, 1]; outside, only a gradient that leads back inside passes.
+
+    A plain clamp gives a saturated pixel no gradient at all, so it could never come back; a straight-through
+    one lets it drift away without bound, because no loss sees the drift.
+    """
+    if not (torch.is_grad_enabled() and value.requires_grad):
+        return value.clamp(-1.0, 1.0)
+    clamped: Tensor = _InwardClamp.apply(value)  # type: ignore[no-untyped-call]
+    return clamped
+
+
+class _InwardClamp(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        ctx.save_for_backward(value)
+        return value.clamp(-1.0, 1.0)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (value,) = ctx.saved_tensors
+        outward = ((value > 1.0) & (gradient < 0.0)) | ((value < -1.0) & (gradient > 0.0))
+        return gradient.masked_fill(outward, 0.0)
