@@ -1,0 +1,148 @@
+"""The options of one refinement: strength, seed, locks, thresholds and output, as callers write them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
+
+from app.errors import InvalidJson, InvalidOptions
+
+MAX_LOCKS = 1000
+MAX_POLYGON_POINTS = 10_000
+
+Coordinate = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
+Point = tuple[Coordinate, Coordinate]
+OutputFormat = Literal["png", "jpeg", "webp", "tiff", "bmp"]
+
+
+class _Options(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class LockBox(_Options):
+    """A locked rectangle: pixels from (x1, y1) up to (x2, y2), in px of the upright image."""
+
+    box: tuple[Coordinate, Coordinate, Coordinate, Coordinate]
+
+
+class LockPolygon(_Options):
+    """A locked polygon of at least three points (x, y), in px of the upright image."""
+
+    polygon: Annotated[tuple[Point, ...], Field(min_length=3, max_length=MAX_POLYGON_POINTS)]
+
+
+class LockAnnotations(_Options):
+    """Lock what is annotated: everything, or only the named labels."""
+
+    annotations: Literal["all"] | tuple[str, ...]
+
+
+def _lock_kind(value: object) -> str | None:
+    if isinstance(value, BaseModel):
+        return next(iter(type(value).model_fields))
+    if not isinstance(value, Mapping):
+        return None
+    kinds = [kind for kind in ("box", "polygon", "annotations") if kind in value]
+    return kinds[0] if len(kinds) == 1 else None
+
+
+Lock = Annotated[
+    Annotated[LockBox, Tag("box")]
+    | Annotated[LockPolygon, Tag("polygon")]
+    | Annotated[LockAnnotations, Tag("annotations")],
+    Discriminator(
+        _lock_kind,
+        custom_error_type="lock_kind",
+        custom_error_message="a lock has exactly one of `box`, `polygon`, `annotations`",
+    ),
+]
+
+
+class Thresholds(_Options):
+    """When structure counts as preserved, and what happens to an image where it is not."""
+
+    max_shift_px: float = Field(
+        default=1.0, ge=0, le=1e4, description="Farthest that structure may move, in px."
+    )
+    min_structure_kept: float = Field(
+        default=0.5, ge=0, le=1, description="Least share of structure to be left."
+    )
+    below: Literal["soften", "keep_original", "report"] = Field(
+        default="soften", description="Lower the strength, keep the original, or only report."
+    )
+
+
+class Output(_Options):
+    """How refined images are encoded."""
+
+    format: OutputFormat | None = Field(default=None, description="Image format; unset keeps the one sent.")
+    quality: int | None = Field(
+        default=None, ge=1, le=100, description="Quality of lossy formats; unset keeps that of the source."
+    )
+
+
+class RefineOptions(_Options):
+    """Everything that a caller may choose about one request."""
+
+    strength: float = Field(
+        default=1.0, ge=0, le=1, description="Share of the change applied; 0 changes nothing."
+    )
+    seed: int = Field(
+        default=0, ge=0, le=2**32 - 1, description="Seed of the noise; variant i uses seed + i."
+    )
+    variants: int = Field(default=1, ge=1, description="Refinements per image, for models that take noise.")
+    lock: Annotated[tuple[Lock, ...], Field(max_length=MAX_LOCKS)] = Field(
+        default=(), description="Regions whose pixels stay bit-identical."
+    )
+    thresholds: Thresholds = Thresholds()
+    output: Output = Output()
+
+    def seed_of(self, variant: int) -> int:
+        """Seed of the variant with this index; seeds wrap at 2^32."""
+        return (self.seed + variant) % 2**32
+
+
+def read_options(document: bytes | str | None, *, max_variants: int) -> RefineOptions:
+    """Read options from JSON; nothing means the defaults.
+
+    Raises `InvalidJson` for what is no JSON and `InvalidOptions` naming the field that is wrong.
+    """
+    try:
+        options = RefineOptions() if document is None else RefineOptions.model_validate_json(document)
+    except ValidationError as error:
+        raise _refusal(error) from error
+    if options.variants > max_variants:
+        raise InvalidOptions(f"The option variants is {options.variants}, but the limit is {max_variants}.")
+    return options
+
+
+def _refusal(error: ValidationError) -> InvalidJson | InvalidOptions:
+    found: list[dict[str, Any]] = [dict(entry) for entry in error.errors(include_url=False)]
+    if found[0]["type"] == "json_invalid":
+        return InvalidJson(f"The options are not valid JSON: {found[0]['ctx']['error']}.")
+    return InvalidOptions("; ".join(_clause(entry) for entry in found[:3]) + ".")
+
+
+def _clause(found: dict[str, Any]) -> str:
+    if not found["loc"]:
+        return "The options must be a JSON object"
+    field = _field(found["loc"])
+    if found["type"] == "extra_forbidden":
+        return f"There is no option {field[:80]}"
+    if found["type"] == "missing":
+        return f"The option {field} is missing"
+    message = str(found["msg"]).removeprefix("Input ")
+    return f"The option {field} is {_short(found['input'])}, but {message[:1].lower()}{message[1:]}"
+
+
+def _field(location: tuple[str | int, ...]) -> str:
+    """Join the steps to a field, without those that only name a branch of a union."""
+    steps = [str(step) for step in location if "[" not in str(step)]
+    return ".".join(step for step, before in zip(steps, [None, *steps], strict=False) if step != before)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

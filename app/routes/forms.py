@@ -1,0 +1,127 @@
+"""From the body of a /refine request to what it asks for: images, annotations, model and options, all raw."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from fastapi import Request
+
+from app.errors import BodyTooLarge, InvalidOptions, InvalidRequest
+from app.routes.multipart import Part, PartLimit, read_parts
+from app.settings import Settings
+
+MAX_MODEL_BYTES = 256
+MAX_OPTIONS_BYTES = 1 << 20
+QUERY_OPTIONS = ("strength", "seed", "variants")
+
+
+@dataclass(frozen=True)
+class Upload:
+    """One uploaded image: undecoded bytes, and the name that the client claims."""
+
+    filename: str
+    data: bytes
+
+
+@dataclass(frozen=True)
+class RefineForm:
+    """One request as it came: `annotations` has no entry, one for all images, or one per image."""
+
+    images: tuple[Upload, ...]
+    annotations: tuple[bytes, ...]
+    model: str | None
+    options: bytes | None
+
+
+async def read_form(request: Request, settings: Settings) -> RefineForm:
+    """Read the request's body within the limits of `settings`.
+
+    The body is multipart/form-data, or simply one image (then model and options come in the query).
+    Raises `BodyTooLarge` before reading when Content-Length already says so, and `InvalidRequest`.
+    """
+    _check_content_length(request, settings.max_upload_bytes)
+    content_type = request.headers.get("content-type", "")
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type == "multipart/form-data":
+        limits = _part_limits(settings)
+        return _form(await read_parts(request.stream(), content_type, limits, settings.max_upload_bytes))
+    if media_type.startswith("image/"):
+        return _form_of_image(request, await _read_body(request, settings.max_upload_bytes))
+    raise InvalidRequest(
+        f"The Content-Type is {media_type[:80]!r}, but /refine takes multipart/form-data with a part "
+        "`image`, or one image as the whole body with a Content-Type such as image/png."
+    )
+
+
+def _check_content_length(request: Request, most: int) -> None:
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > most:
+        raise BodyTooLarge(f"The request body has {length} bytes, but the limit is {most} bytes.")
+
+
+def _part_limits(settings: Settings) -> dict[str, PartLimit]:
+    images = settings.max_images_per_request
+    return {
+        "image": PartLimit(images, settings.max_upload_bytes),
+        "annotations": PartLimit(images, settings.max_annotation_bytes),
+        "model": PartLimit(1, MAX_MODEL_BYTES),
+        "options": PartLimit(1, MAX_OPTIONS_BYTES),
+    }
+
+
+def _form(parts: list[Part]) -> RefineForm:
+    def data_of(name: str) -> tuple[bytes, ...]:
+        return tuple(part.data for part in parts if part.name == name)
+
+    images = [part for part in parts if part.name == "image"]
+    if not images:
+        raise InvalidRequest("The request has no part `image`; send at least one image file under that name.")
+    annotations = data_of("annotations")
+    if len(annotations) not in {0, 1, len(images)}:
+        raise InvalidRequest(
+            f"The request has {len(annotations)} annotation documents for {len(images)} images; "
+            "send none, one for all, or one for each image in the same order."
+        )
+    uploads = tuple(Upload(part.filename or f"image-{index}", part.data) for index, part in enumerate(images))
+    model, options = data_of("model"), data_of("options")
+    return RefineForm(uploads, annotations, _model_name(*model), options[0] if options else None)
+
+
+def _model_name(raw: bytes = b"") -> str | None:
+    return raw.decode("utf-8", errors="replace").strip() or None
+
+
+def _form_of_image(request: Request, body: bytes) -> RefineForm:
+    known = {"model", "filename", *QUERY_OPTIONS}
+    unknown = [name for name in request.query_params if name not in known]
+    if unknown:
+        raise InvalidRequest(
+            f"The query parameter {unknown[0][:80]!r} is unknown; known are {', '.join(sorted(known))}."
+        )
+    if not body:
+        raise InvalidRequest("The request body is empty; send the bytes of one image.")
+    upload = Upload(request.query_params.get("filename") or "image", body)
+    model = request.query_params.get("model") or None
+    return RefineForm((upload,), (), model, _options_of_query(request))
+
+
+def _options_of_query(request: Request) -> bytes | None:
+    given = {name: request.query_params[name] for name in QUERY_OPTIONS if name in request.query_params}
+    return json.dumps({name: _number(name, text) for name, text in given.items()}).encode() if given else None
+
+
+def _number(name: str, text: str) -> int | float:
+    try:
+        return int(text) if text.isdecimal() and len(text) < 20 else float(text)
+    except ValueError:
+        raise InvalidOptions(f"The option {name} is {text[:60]!r}, but must be a number.") from None
+
+
+async def _read_body(request: Request, most: int) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        if len(body) + len(chunk) > most:
+            raise BodyTooLarge(f"The request body is larger than the limit of {most} bytes.")
+        body += chunk
+    return bytes(body)
