@@ -19,7 +19,7 @@ KernelSize = Annotated[PositiveInt, AfterValidator(_odd)]
 
 
 class RefinerConfig(BaseModel):
-    """The shape of a refiner. The defaults are the paper's gaze refiner; its hand refiner is 10 blocks of 7 px."""
+    """The shape of a refiner. The defaults are the paper's for gaze; for hands it has 10 blocks of 7 px."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -77,7 +77,8 @@ class Refiner(nn.Module):
         """Refine a batch.
 
         image: float [N, C, H, W] in [-1, 1]. noise: float [N, K, H, W] ~ N(0, 1), exactly when the config
-        asks for K > 0 channels. Returns refined, float [N, C, H, W] in [-1, 1]; the same in train and eval mode.
+        asks for K > 0 channels. Returns refined, float [N, C, H, W] in [-1, 1], the same in train and eval
+        mode.
         """
         features = torch.relu(self.first(self._with_noise(image, noise)))
         change = self.last(self.blocks(features))
