@@ -127,6 +127,11 @@ def _clause(found: dict[str, Any]) -> str:
     field = str(found["loc"][0])
     if field not in Settings.model_fields:
         return f"there is no setting {variable_of(field)}"
-    bound = str(found["msg"]).removeprefix("Input should be ")
-    bound = bound if bound == found["msg"] else f"must be {bound}"
-    return f"{variable_of(field)} is {found['input']!r}, but {bound[0].lower()}{bound[1:]}"
+    return f"{variable_of(field)} is {found['input']!r}, but {_bound(str(found['msg']))}"
+
+
+def _bound(message: str) -> str:
+    """Turn pydantic's "Input should be less than or equal to 5" into "must be at most 5"."""
+    text = message.split(", unable to parse")[0].replace("Input should be", "must be")
+    text = text.replace("greater than or equal to", "at least").replace("less than or equal to", "at most")
+    return text[0].lower() + text[1:]
