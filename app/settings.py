@@ -132,6 +132,6 @@ def _clause(found: dict[str, Any]) -> str:
 
 def _bound(message: str) -> str:
     """Turn pydantic's "Input should be less than or equal to 5" into "must be at most 5"."""
-    text = message.split(", unable to parse")[0].replace("Input should be", "must be")
+    text = message.split(", unable to parse", maxsplit=1)[0].replace("Input should be", "must be")
     text = text.replace("greater than or equal to", "at least").replace("less than or equal to", "at most")
     return text[0].lower() + text[1:]
