@@ -79,7 +79,7 @@ class HistoryBuffer:
     def _require_fit(self, refined: Tensor, half: int) -> None:
         if half < 1 or half > self.capacity:
             raise HistoryError(
-                f"half of a batch of {refined.shape[0]} must lie between 1 and the {self.capacity} of the history"
+                f"half of a batch of {refined.shape[0]} must lie between 1 and {self.capacity}, the capacity"
             )
         if self._slots is not None and self._slots.shape[1:] != refined.shape[1:]:
             stored, given = list(self._slots.shape[1:]), list(refined.shape[1:])

@@ -67,8 +67,8 @@ def patch_sum_scale(logits: Tensor) -> int:
 def discriminator_accuracy(logits_refined: Tensor, logits_real: Tensor) -> Tensor:
     """Balanced accuracy of D over the patches of logits [N, 2, h, w].
 
-    Returns a float32 scalar in [0, 1] without gradient: the mean of the fraction of refined and the fraction of
-    real patches that are told right. A tie counts one half, so a D that always answers the same has 0.5.
+    Returns a float32 scalar in [0, 1] without gradient: the mean of the fractions of refined and of real
+    patches that are told right. A tie counts one half, so a D that always answers the same has 0.5.
     """
     with torch.no_grad():
         refined_right = (evidence_of_refined(logits_refined).float().sign() + 1.0).mean() / 2.0
