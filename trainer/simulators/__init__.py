@@ -1,0 +1,1 @@
+"""Small simulators: images with exact annotations, drawn by code, from a seed."""
