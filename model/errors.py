@@ -27,3 +27,7 @@ class FeatureTransformError(ModelError, ValueError):
 
 class HistoryError(ModelError, ValueError):
     """The history and the batch (or the saved state) do not fit together."""
+
+
+class ExportError(ModelError):
+    """Torch could not write the refiner as the ONNX graph that the service expects."""

@@ -1,0 +1,239 @@
+"""Export: a trained refiner becomes one ONNX file that carries its own card."""
+
+import copy
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from model.card import CARD_KEY, CardDraft, ModelCard, Parity
+from model.errors import ExportError, NonFiniteError
+from model.locality import require_local
+from model.parity import PARITY_SIZES, Images, Refine, Sizes, measure_parity
+from model.refiner import Refiner
+
+OPSET = 18
+"""ONNX operator set of every file: the one torch's operators are written in, so nothing is converted."""
+
+_PROVIDER = "CPUExecutionProvider"
+_AXES = ("batch", "height", "width")
+
+
+def export_refiner(
+    refiner: Refiner,
+    draft: CardDraft,
+    path: Path,
+    *,
+    tolerance_levels: int = 1,
+    sizes: Sizes = PARITY_SIZES,
+) -> ModelCard:
+    """Write the refiner as an ONNX file, once it is proven to do what torch does. Returns its card.
+
+    The graph takes `image` uint8 or uint16 (by `draft.bit_depth`) [N, H, W, C] and, exactly when the refiner
+    takes noise, `noise` float32 [N, H, W, K] ~ N(0, 1); it returns `refined`, type and shape of the image.
+    N, H and W are free. `tolerance_levels`: largest allowed difference between torch (float32, CPU, eager)
+    and ONNX Runtime, in grey levels; `sizes`: the compared batches (N, H, W). The refiner stays as it is.
+
+    `path` appears by rename, in an existing folder, and replaces a file of that name; after any error it is
+    as it was. Raises NonFiniteError, LocalityError, ExportError, ParityError or OSError.
+    """
+    refiner = _frozen_copy(refiner)
+    _require_finite(refiner)
+    require_local(refiner)
+    graph = _ImageGraph(refiner, draft.bit_depth).eval()
+    model = _to_onnx(graph)
+    parity = _compare(graph, model, draft, tolerance_levels, sizes)
+    card = _complete(draft, refiner, parity)
+    model.metadata_props.add(key=CARD_KEY, value=card.model_dump_json())
+    _publish(model.SerializeToString(), path)
+    return card
+
+
+class _ImageGraph(nn.Module):
+    """Image values in, image values out: layout, scaling and rounding around the refiner."""
+
+    def __init__(self, refiner: Refiner, bit_depth: int) -> None:
+        super().__init__()
+        self.refiner = refiner
+        self.dtype = torch.uint8 if bit_depth == 8 else torch.uint16
+        self.half_peak = (2**bit_depth - 1) / 2.0
+
+    def forward(self, image: Tensor, noise: Tensor | None = None) -> Tensor:
+        """From [N, H, W, C] to [N, H, W, C]; halves are rounded to even."""
+        return self.to_values(self.refine(image, noise))
+
+    def refine(self, image: Tensor, noise: Tensor | None) -> Tensor:
+        """From image values [N, H, W, C] to the refiner's float32 [N, C, H, W]."""
+        scaled = image.permute(0, 3, 1, 2).to(torch.float32) / self.half_peak - 1.0
+        refined: Tensor = self.refiner(scaled, None if noise is None else noise.permute(0, 3, 1, 2))
+        return refined
+
+    def to_values(self, refined: Tensor) -> Tensor:
+        """From float32 [N, C, H, W] to image values [N, H, W, C]; clamps before the cast, which wraps."""
+        levels = ((refined + 1.0) * self.half_peak).round().clamp(0.0, 2.0 * self.half_peak)
+        values: Tensor = levels.to(self.dtype).permute(0, 2, 3, 1)
+        return values
+
+
+def _frozen_copy(refiner: Refiner) -> Refiner:
+    """What is measured is what is written: float32, CPU, eval."""
+    return copy.deepcopy(refiner).to(device="cpu", dtype=torch.float32).eval().requires_grad_(False)
+
+
+def _require_finite(refiner: Refiner) -> None:
+    for name, weight in refiner.state_dict().items():
+        broken = int((~torch.isfinite(weight)).sum())
+        if broken:
+            raise NonFiniteError(
+                f"the refiner's weight {name!r} has {broken} values that are NaN or infinite; "
+                "export an earlier checkpoint of this run"
+            )
+
+
+def _to_onnx(graph: _ImageGraph) -> onnx.ModelProto:
+    config = graph.refiner.config
+    inputs = {"image": torch.zeros(2, 9, 11, config.channels, dtype=graph.dtype)}
+    if config.noise.channels:
+        inputs["noise"] = torch.zeros(2, 9, 11, config.noise.channels)
+    axes = {index: torch.export.Dim(name) for index, name in enumerate(_AXES)}
+    try:
+        with torch.no_grad(), _quiet_exporter():
+            program = torch.onnx.export(
+                graph,
+                kwargs=inputs,
+                dynamo=True,
+                dynamic_shapes=dict.fromkeys(inputs, axes),
+                input_names=list(inputs),
+                output_names=["refined"],
+                opset_version=OPSET,
+                external_data=False,
+                verbose=False,
+            )
+    except torch.onnx.OnnxExporterError as error:
+        raise ExportError(f"torch cannot write this refiner as ONNX: {error}") from error
+    assert program is not None
+    model = _without_traces(program.model_proto)
+    _require_signature(model, list(inputs))
+    return model
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Silence what torch's exporter says about itself; anything else still speaks up."""
+    logger = logging.getLogger(
+        "torch.onnx._internal.exporter._registration"
+    )  # "torchvision is not installed"
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
+            warnings.filterwarnings("ignore", r"# The axis name: \w+ will not be used", UserWarning)
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Drop the exporter's notes about every node, which hold source paths of this machine."""
+    graph = model.graph
+    del graph.value_info[:]
+    for part in (graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
+        del part.metadata_props[:]
+        part.doc_string = ""
+    return model
+
+
+def _require_signature(model: onnx.ModelProto, inputs: list[str]) -> None:
+    """Torch may fix an axis that the refiner turns into a number; the file would then take one size only."""
+    if [value.name for value in model.graph.input] != inputs:
+        raise ExportError(
+            f"the graph's inputs are {[value.name for value in model.graph.input]}, not {inputs}"
+        )
+    for value in (*model.graph.input, *model.graph.output):
+        axes = tuple(axis.dim_param for axis in value.type.tensor_type.shape.dim)[:3]
+        if axes != _AXES:
+            raise ExportError(f"the axes of {value.name!r} came out as {axes} instead of {_AXES}")
+
+
+def _compare(
+    graph: _ImageGraph, model: onnx.ModelProto, draft: CardDraft, tolerance: int, sizes: Sizes
+) -> Parity:
+    config = graph.refiner.config
+    return measure_parity(
+        _in_torch(graph),
+        _in_onnxruntime(model),
+        channels=config.channels,
+        dtype=draft.dtype,
+        noise=config.noise,
+        sizes=sizes,
+        tolerance=tolerance,
+        runtime=f"onnxruntime {onnxruntime.__version__} {_PROVIDER}",
+    )
+
+
+def _in_torch(graph: _ImageGraph) -> Refine:
+    @torch.no_grad()
+    def refine(image: Images, noise: NDArray[np.float32] | None) -> Images:
+        refined = graph.refine(torch.from_numpy(image), None if noise is None else torch.from_numpy(noise))
+        if not torch.isfinite(refined).all():
+            raise NonFiniteError(
+                f"the refiner gives NaN or infinite values for an image of {image.shape[1:3]} px"
+            )
+        values: Images = graph.to_values(refined).numpy()
+        return values
+
+    return refine
+
+
+def _in_onnxruntime(model: onnx.ModelProto) -> Refine:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=[_PROVIDER])
+
+    def refine(image: Images, noise: NDArray[np.float32] | None) -> Images:
+        inputs = {"image": image} if noise is None else {"image": image, "noise": noise}
+        refined: Images = session.run(["refined"], inputs)[0]
+        return refined
+
+    return refine
+
+
+def _complete(draft: CardDraft, refiner: Refiner, parity: Parity) -> ModelCard:
+    return ModelCard(
+        **draft.model_dump(),
+        schema_version=1,
+        channels=refiner.config.channels,
+        receptive_field_radius=refiner.config.receptive_field_radius,
+        noise=refiner.config.noise,
+        precision="fp32",
+        parameters=sum(weight.numel() for weight in refiner.parameters()),
+        parity=parity,
+    )
+
+
+def _publish(content: bytes, path: Path) -> None:
+    """Make the file visible whole or not at all, and keep it through a power cut."""
+    unfinished = path.with_name(f".tmp-{path.name}-{os.getpid()}")
+    try:
+        with unfinished.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
