@@ -1,0 +1,234 @@
+"""The engine: takes images in or refuses them, and refines what waits in micro-batches."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+from threading import Condition, Lock, Thread, current_thread
+
+import numpy as np
+
+from app.errors import InferenceFailed, RequestTimeout, ShuttingDown
+from app.refining.admission import Admission, EngineLoad
+from app.refining.lane import Lane, Piece
+from app.refining.refinement import Refinement
+from app.refining.served import ServedModel
+from app.refining.session import Pixels, RefinerSession
+from app.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class BatchReport:
+    """One inference, as it happened."""
+
+    model: ServedModel
+    images: int
+    """Windows in the batch: whole images, or tiles of large ones."""
+    pixels: int
+    """Height times width, summed over the windows."""
+    waits_s: tuple[float, ...]
+    """For every image that was begun in this batch: seconds from its submission to here."""
+    inference_s: float
+    error: str | None
+    """Why the inference failed; its images are then tried again one by one. None when it went well."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the inference went well."""
+        return self.error is None
+
+
+class Engine:
+    """Refines images of any number of models; every model in use has one thread that owns its inferences.
+
+    A thread takes whatever waits (it never waits for more), groups images of one shape, runs them, resolves
+    their futures. Images above `tile_pixels` go through as tiles, in turn with everything else. The bytes
+    of a result depend on image, model and seed alone (on the CPU provider), not on batch, tiling or time.
+    """
+
+    def __init__(self, settings: Settings, *, clock_s: Callable[[], float] = time.monotonic) -> None:
+        self._settings = settings
+        self._clock_s = clock_s
+        self._observers: list[Callable[[BatchReport], None]] = []
+        self._lock = Lock()
+        self._empty = Condition(self._lock)
+        self._lanes: dict[RefinerSession, Lane] = {}
+        self._threads: dict[Lane, Thread] = {}
+        self._admission = Admission(settings)
+        self._closed = False
+
+    def observe(self, observer: Callable[[BatchReport], None]) -> None:
+        """Call `observer` after every inference, in the thread that ran it, before its futures resolve."""
+        self._observers.append(observer)
+
+    def submit(
+        self, model: ServedModel, image: Pixels, seed: int, *, deadline: float | None = None
+    ) -> Future[Pixels]:
+        """Take one image; see `submit_all`."""
+        return self.submit_all(model, [(image, seed)], deadline=deadline)[0]
+
+    def submit_all(
+        self, model: ServedModel, images: Sequence[tuple[Pixels, int]], *, deadline: float | None = None
+    ) -> list[Future[Pixels]]:
+        """Take all of `images`, or none of them.
+
+        Each is ([H, W, C] of the card's dtype, seed of its noise) and must not be changed afterwards;
+        `deadline` is a moment of the engine's clock (`time.monotonic`). Returns at once one future per image:
+        a refined image of the same shape and dtype, or RequestTimeout, InferenceFailed, ShuttingDown.
+        Cancelling a future works until it is resolved and drops what still waits of the image. Raises
+        TooManyPixels when the images could never be taken together, EngineBusy when they cannot be taken now,
+        ShuttingDown.
+        """
+        now_s = self._clock_s()
+        tile_pixels = self._settings.tile_pixels
+        taken = [
+            Refinement(
+                image, seed, model.card, tile_pixels=tile_pixels, submitted_s=now_s, deadline_s=deadline
+            )
+            for image, seed in images
+        ]
+        with self._lock:
+            self._admission.admit(len(taken), sum(refinement.pixels for refinement in taken))
+            lane = self._lane_of(model)
+            lane.waiting.extend(taken)
+            lane.wake.notify()
+        for refinement in taken:
+            refinement.future.add_done_callback(partial(self._settle, lane, refinement.pixels))
+        return [refinement.future for refinement in taken]
+
+    @property
+    def load(self) -> EngineLoad:
+        """How much is in the engine now."""
+        with self._lock:
+            return self._admission.load
+
+    def release(self, model: ServedModel) -> None:
+        """Let go of a retired model as soon as nothing waits for it."""
+        with self._lock:
+            if lane := self._lanes.get(model.session):
+                lane.wake.notify()
+
+    def drain(self, timeout_s: float) -> bool:
+        """Refuse new images and wait for those inside; tells whether all were done in time."""
+        with self._lock:
+            self._admission.stopping = True
+            return self._empty.wait_for(lambda: self._admission.load.images == 0, timeout_s)
+
+    def close(self) -> None:
+        """Refuse new images, fail those that wait with ShuttingDown, end the threads. Idempotent."""
+        with self._lock:
+            self._admission.stopping = self._closed = True
+            waiting = [refinement for lane in self._lanes.values() for refinement in lane.waiting]
+            for lane in self._lanes.values():
+                lane.waiting.clear()
+                lane.wake.notify()
+            threads = list(self._threads.values())
+        for refinement in waiting:
+            refinement.fail(ShuttingDown("The service stopped before this image was refined."))
+        for thread in threads:
+            if thread is not current_thread():
+                thread.join()
+
+    def _settle(self, lane: Lane, pixels: int, future: Future[Pixels]) -> None:
+        """Give back the room of an image, however its future came to its end."""
+        with self._lock:
+            lane.discard(future)
+            self._admission.give_back(pixels)
+            if self._admission.load.images == 0:
+                self._empty.notify_all()
+
+    def _lane_of(self, model: ServedModel) -> Lane:
+        lane = self._lanes.get(model.session)
+        if lane is None:
+            lane = self._lanes[model.session] = Lane(model, self._lock)
+            name = f"refine {model.name} {model.version}"
+            thread = self._threads[lane] = Thread(target=self._own, args=(lane,), name=name, daemon=True)
+            thread.start()
+        return lane
+
+    def _own(self, lane: Lane) -> None:
+        """Serve one lane until its model is retired or the engine closed; the body of its thread."""
+        while self._wait_for_work(lane):
+            self._serve(lane)
+
+    def _wait_for_work(self, lane: Lane) -> bool:
+        with self._lock:
+            lane.wake.wait_for(lambda: lane.waiting or self._closed or lane.model.session.retired)
+            if lane.waiting:
+                return True
+            del self._lanes[lane.model.session], self._threads[lane]
+            return False
+
+    def _serve(self, lane: Lane) -> None:
+        """Take what runs next and run it; a function of its own, so that its images are freed after it."""
+        with self._lock:
+            expired = lane.take_expired(self._clock_s())
+            batch = lane.take_batch(self._settings.max_batch_images, self._settings.max_batch_pixels)
+        for refinement in expired:
+            refinement.fail(RequestTimeout("The deadline passed before the image was refined."))
+        try:
+            self._refine(lane.model, batch)
+        except Exception as error:  # noqa: BLE001 (outermost loop of its thread)
+            _log.exception("refining with model %s failed in an unforeseen way", lane.model.name)
+            for piece in batch:
+                piece.refinement.fail(InferenceFailed(f"Refining failed: {type(error).__name__}."))
+
+    def _refine(self, model: ServedModel, batch: Sequence[Piece]) -> None:
+        """Run a batch and resolve what it completes; one that fails is tried again piece by piece."""
+        batch = [piece for piece in batch if not piece.refinement.future.done()]
+        if not batch:
+            return
+        try:
+            refined = self._infer(model, batch)
+        except InferenceFailed as error:
+            if len(batch) > 1:
+                for piece in batch:
+                    self._refine(model, [piece])
+            else:
+                # A fresh error: the caught one's traceback keeps the whole batch in memory.
+                batch[0].refinement.fail(InferenceFailed(error.detail))
+            return
+        for piece, window in zip(batch, refined, strict=True):
+            piece.refinement.put(piece.tile, window)
+
+    def _infer(self, model: ServedModel, batch: Sequence[Piece]) -> Pixels:
+        waits_s = tuple(self._begin({piece.refinement for piece in batch}))
+        images = np.stack([piece.refinement.crop(piece.tile) for piece in batch])
+        fields = [field for piece in batch if (field := piece.refinement.noise(piece.tile)) is not None]
+        noise = np.stack(fields) if fields else None
+        pixels = images.shape[0] * images.shape[1] * images.shape[2]
+        begun_s = self._clock_s()
+        problem: str | None = None
+        try:
+            return model.session.run(images, noise)
+        except InferenceFailed as error:
+            problem = error.detail
+            _log.warning("%s", problem)
+            raise
+        finally:
+            took_s = self._clock_s() - begun_s
+            self._report(BatchReport(model, len(batch), pixels, waits_s, took_s, problem))
+
+    def _begin(self, refinements: set[Refinement]) -> list[float]:
+        """Mark images as begun; the seconds that each of those that were not had waited."""
+        now_s = self._clock_s()
+        fresh = [refinement for refinement in refinements if not refinement.begun]
+        for refinement in fresh:
+            refinement.begun = True
+        return [now_s - refinement.submitted_s for refinement in fresh]
+
+    def _report(self, report: BatchReport) -> None:
+        if report.ok:
+            with self._lock:
+                self._admission.learn_speed(report.pixels, report.inference_s)
+        for observer in self._observers:
+            try:
+                observer(report)
+            except Exception:  # noqa: BLE001 (an observer must not stop the refining)
+                _log.exception("an observer of the engine failed")

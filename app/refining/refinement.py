@@ -1,0 +1,104 @@
+"""One image on its way through the engine: its tiles, the canvas they come back to, its future."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.errors import SimtrueError
+from app.refining.session import Pixels
+from app.refining.tiles import Tile, plan_tiles
+from model.card import ModelCard
+from model.noise import noise_field
+
+
+class Refinement:
+    """The state of one submitted image.
+
+    Not locked: `take_tile` is called under its lane's lock, everything about pixels only by the thread that
+    owns the lane. The future stays cancellable until the last tile is back; whoever cancels or fails it makes
+    the rest of the tiles be dropped.
+    """
+
+    def __init__(
+        self,
+        image: Pixels,
+        seed: int,
+        card: ModelCard,
+        *,
+        tile_pixels: int,
+        submitted_s: float,
+        deadline_s: float | None,
+    ) -> None:
+        height, width, channels = image.shape
+        assert image.dtype == card.dtype, f"image is {image.dtype}, the model takes {card.dtype}"
+        assert channels == card.channels, f"image has {channels} channels, the model takes {card.channels}"
+        assert height > 0, "the image has no rows"
+        assert width > 0, "the image has no columns"
+        self.future: Future[Pixels] = Future()
+        self.pixels = height * width
+        self.submitted_s = submitted_s
+        self.deadline_s = deadline_s
+        self.begun = False
+        self._image = image
+        self._seed = seed
+        self._noise = card.noise
+        self._plan = plan_tiles(height, width, card.receptive_field_radius, tile_pixels)
+        self._taken = 0
+        self._returned = 0
+        self._canvas: Pixels | None = None
+        window = self._plan[0].window
+        self.tile_shape = (window.height, window.width)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there are tiles that nobody has taken yet."""
+        return self._taken < len(self._plan)
+
+    def take_tile(self) -> Tile:
+        """Hand out the next tile; all tiles of an image have `tile_shape`."""
+        tile = self._plan[self._taken]
+        self._taken += 1
+        return tile
+
+    def crop(self, tile: Tile) -> Pixels:
+        """Cut what the refiner reads for a tile: a view of [h, w, C]."""
+        return self._image[tile.window.within]
+
+    def noise(self, tile: Tile) -> NDArray[np.float32] | None:
+        """Draw the noise of a tile, float32 [h, w, K]; None when the model takes none."""
+        if not self._noise.channels:
+            return None
+        window = tile.window
+        return noise_field(
+            self._seed, window.height, window.width, self._noise, top=window.top, left=window.left
+        )
+
+    def put(self, tile: Tile, refined: Pixels) -> None:
+        """Take back a refined window [h, w, C]; the last one resolves the future.
+
+        Copies, so that no result keeps the memory of a whole batch alive.
+        """
+        if self.future.done():
+            return
+        if self._canvas is None:
+            self._canvas = np.empty_like(self._image, order="C")
+        self._canvas[tile.core.within] = refined[tile.core.relative_to(tile.window).within]
+        self._returned += 1
+        if self._returned == len(self._plan):
+            canvas, self._canvas = self._canvas, None
+            with suppress(InvalidStateError):  # cancelled between the last tile and here
+                self.future.set_result(canvas)
+
+    def fail(self, error: SimtrueError) -> None:
+        """Resolve the future with an error, unless it is resolved or cancelled already."""
+        self._canvas = None
+        with suppress(InvalidStateError):
+            self.future.set_exception(error)
+
+    def expired(self, now_s: float) -> bool:
+        """Whether the deadline has passed."""
+        return self.deadline_s is not None and now_s >= self.deadline_s

@@ -1,0 +1,54 @@
+"""What one service process works with, and the one place that constructs it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+
+from app.refining.devices import available_cores, choose_provider
+from app.refining.engine import Engine
+from app.refining.models import ModelRepository
+from app.refining.poll import RepositoryPoll
+from app.settings import Settings
+
+
+@dataclass(frozen=True)
+class Services:
+    """The open resources of a service; routes and commands receive them, nobody else makes them."""
+
+    settings: Settings
+    models: ModelRepository
+    engine: Engine
+    codecs: ThreadPoolExecutor
+    """Threads that decode and encode images, so that nothing heavy runs on the event loop."""
+
+
+@contextmanager
+def open_services(settings: Settings) -> Iterator[Services]:
+    """Load the models and open everything; at the end finish what is in flight and close everything.
+
+    Leaving waits at most `shutdown_grace_s` for images in the engine, then fails those that still wait.
+    Raises DeviceUnavailable when `device` is "cuda" and there is none.
+    """
+    with ExitStack() as stack:
+        codecs = ThreadPoolExecutor(settings.codec_threads or available_cores(), "codec")
+        stack.callback(codecs.shutdown, wait=True, cancel_futures=True)
+        engine = Engine(settings)
+        models = ModelRepository(
+            settings.models,
+            choose_provider(settings.device),
+            settings.threads,
+            default_model=settings.default_model,
+            on_retired=engine.release,
+        )
+        stack.enter_context(closing(models))
+        stack.enter_context(closing(engine))
+        engine.observe(lambda report: models.record(report.model, report.error))
+        models.open()
+        poll = RepositoryPoll(models, settings.models_poll_s)
+        stack.callback(poll.close)
+        poll.start()
+        stack.callback(engine.drain, settings.shutdown_grace_s)
+        yield Services(settings, models, engine, codecs)
