@@ -1,0 +1,109 @@
+"""Owns checkpoints: whole files with a digest, the newest that can be read, and how many are kept."""
+
+import hashlib
+import pickle
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+
+from trainer.disk import TEMPORARY, telling, write_atomically
+from trainer.errors import CheckpointError
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint that was read back whole."""
+
+    path: Path
+    iteration: int
+    state: Mapping[str, Any]
+    """What the training gave to `save_checkpoint`; tensors on the CPU."""
+
+
+def save_checkpoint(folder: Path, iteration: int, state: Mapping[str, object], keep: int) -> Path:
+    """Write `state` (tensors and plain values) as the checkpoint of `iteration`; drop all but `keep`.
+
+    The file appears only when it is complete and on the disk, after the digest that it is checked against.
+    Raises DiskFullError; the checkpoints before it stay.
+    """
+    path = folder / f"{iteration:09d}.pt"
+    content = {"format": FORMAT, "iteration": iteration, "state": dict(state)}
+
+    def write(file: BinaryIO) -> None:
+        hashing = _HashingFile(file)
+        torch.save(content, hashing)  # type: ignore[arg-type]  # it asks for write and flush only
+        digest = hashing.digest.hexdigest().encode()
+        write_atomically(_digest_path(path), lambda sidecar: sidecar.write(digest))
+
+    write_atomically(path, write)
+    with telling(folder):
+        _drop_old(folder, keep)
+    return path
+
+
+def load_newest(folder: Path, tell: Callable[[str], None]) -> Checkpoint | None:
+    """Read the newest checkpoint that is whole, and `tell` of every one passed over; None when there is none.
+
+    CheckpointError when there are checkpoints, but none can be read.
+    """
+    paths = sorted(folder.glob("*.pt"), reverse=True)
+    for path in paths:
+        try:
+            return _load(path)
+        except CheckpointError as error:
+            tell(str(error))
+    if paths:
+        raise CheckpointError(f"none of the {len(paths)} checkpoints in {folder} can be read")
+    return None
+
+
+class _HashingFile:
+    """What torch.save needs of a file; hashes all that passes."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.digest = hashlib.sha256()
+
+    def write(self, data: bytes) -> int:
+        self.digest.update(data)
+        return self._file.write(data)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+def _digest_path(path: Path) -> Path:
+    return path.with_suffix(".sha256")
+
+
+def _load(path: Path) -> Checkpoint:
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != _digest_path(path).read_text():
+            raise CheckpointError(
+                f"the checkpoint {path} is damaged: its SHA-256 is not the one written with it"
+            )
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise CheckpointError(f"the checkpoint {path} cannot be read: {error}") from error
+    if content["format"] != FORMAT:
+        raise CheckpointError(
+            f"the checkpoint {path} has format {content['format']}; this trainer reads {FORMAT}"
+        )
+    return Checkpoint(path, content["iteration"], content["state"])
+
+
+def _drop_old(folder: Path, keep: int) -> None:
+    for path in sorted(folder.glob("*.pt"))[:-keep]:
+        path.unlink()
+    for path in folder.glob("*.sha256"):
+        if not path.with_suffix(".pt").exists():
+            path.unlink()
+    for path in folder.glob(f"{TEMPORARY}*"):
+        path.unlink()

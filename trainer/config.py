@@ -1,0 +1,310 @@
+"""Owns TrainConfig: every setting of a training run, its meaning, unit, default and bounds."""
+
+import re
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
+
+Section = dict[str, JsonValue]
+# The group of a field in `--help` and in config.toml.
+DATA: Section = {"section": "data"}
+RUN: Section = {"section": "run"}
+ALGORITHM: Section = {"section": "algorithm 1"}
+LOSSES: Section = {"section": "losses"}
+REFINER: Section = {"section": "refiner"}
+DISCRIMINATOR: Section = {"section": "discriminator"}
+OPTIMISER: Section = {"section": "optimiser"}
+SPEED: Section = {"section": "speed"}
+LOGS: Section = {"section": "logs"}
+
+
+def _parse_size(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"(\d+)[x×](\d+)", value.strip())
+    if match is None:
+        raise ValueError(f"{value!r} is not HEIGHTxWIDTH, for example 35x55")
+    return (int(match[1]), int(match[2]))
+
+
+def _parse_auto(value: object) -> object:
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
+Pixels = Annotated[int, Field(ge=1, le=65_536)]
+Size = Annotated[tuple[Pixels, Pixels], BeforeValidator(_parse_size)]
+"""Height and width in pixels, written `35x55`."""
+Channels = Annotated[Literal["auto"] | Annotated[int, Field(ge=1, le=64)], BeforeValidator(_parse_auto)]
+BitDepth = Annotated[Literal["auto", 8, 16], BeforeValidator(_parse_auto)]
+
+
+class TrainConfig(BaseModel):
+    """Settings of one run; immutable, and together with the images all that decides its result."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    synthetic: str = Field(
+        min_length=1,
+        description="synthetic images: a folder, or FILE.npz[:ARRAY] (images)",
+        json_schema_extra=DATA,
+    )
+    real: str = Field(
+        min_length=1,
+        description="unlabelled real images: a folder, or FILE.npz[:ARRAY] (images)",
+        json_schema_extra=DATA,
+    )
+    resize: Size | None = Field(
+        None, description="resize every image to HEIGHTxWIDTH px when it is decoded", json_schema_extra=DATA
+    )
+    crop: Size | None = Field(
+        None,
+        description="keep the central HEIGHTxWIDTH px of every image, after resize",
+        json_schema_extra=DATA,
+    )
+    window: Size | None = Field(
+        None,
+        description="train on a random HEIGHTxWIDTH px window of every image, drawn anew each time",
+        json_schema_extra=DATA,
+    )
+    channels: Channels = Field(
+        "auto",
+        description="1 reads images as grey, 3 as RGB; auto takes what they are",
+        json_schema_extra=DATA,
+    )
+    bit_depth: BitDepth = Field(
+        "auto",
+        description="8 or 16 bits per channel; auto takes what the images have",
+        json_schema_extra=DATA,
+    )
+    labels: Literal["none"] = Field(
+        "none", description="labels used in training; none: SimGAN as in the paper", json_schema_extra=DATA
+    )
+    max_resident_bytes: int = Field(
+        8 << 30,
+        ge=1 << 16,
+        le=1 << 44,
+        description="decoded images above this many bytes live in a file in the run folder, not in memory",
+        json_schema_extra=DATA,
+    )
+
+    name: str = Field(
+        "",
+        pattern=r"^[A-Za-z0-9._-]{0,64}$",
+        description="last part of the run folder's name",
+        json_schema_extra=RUN,
+    )
+    runs_root: str = Field(
+        "runs", min_length=1, description="folder that receives the run folder", json_schema_extra=RUN
+    )
+    preset: str = Field(
+        "default",
+        pattern=r"^[a-z0-9_-]{1,32}$",
+        description="settings to start from: default, gaze or hand (the paper's two experiments)",
+        json_schema_extra=RUN,
+    )
+    seed: int = Field(
+        0, ge=0, lt=1 << 63, description="fixes weights, order, noise and history", json_schema_extra=RUN
+    )
+
+    steps: int = Field(
+        4000,
+        ge=1,
+        le=100_000_000,
+        description="steps of Algorithm 1, after both warm-ups",
+        json_schema_extra=ALGORITHM,
+    )
+    batch_size: int = Field(
+        32,
+        ge=2,
+        le=65_536,
+        multiple_of=2,
+        description="b, images per update over all processes together",
+        json_schema_extra=ALGORITHM,
+    )
+    refiner_updates_per_step: int = Field(
+        1, ge=1, le=1000, description="K_g, refiner updates per step", json_schema_extra=ALGORITHM
+    )
+    discriminator_updates_per_step: int = Field(
+        1, ge=1, le=1000, description="K_d, discriminator updates per step", json_schema_extra=ALGORITHM
+    )
+    warmup_refiner_steps: int = Field(
+        0,
+        ge=0,
+        le=10_000_000,
+        description="first updates of the refiner, on self-regularization alone",
+        json_schema_extra=ALGORITHM,
+    )
+    warmup_discriminator_steps: int = Field(
+        0,
+        ge=0,
+        le=10_000_000,
+        description="then updates of the discriminator alone",
+        json_schema_extra=ALGORITHM,
+    )
+    history_capacity: int = Field(
+        2048,
+        ge=0,
+        le=10_000_000,
+        description="B, past refined images kept for the discriminator; 0: no history",
+        json_schema_extra=ALGORITHM,
+    )
+
+    self_regularization_weight: float = Field(
+        0.5,
+        ge=0,
+        le=1e6,
+        description="lambda, on the mean |psi(refined) - psi(synthetic)| with images in [-1, 1] and the "
+        "adversarial term averaged over patches, whatever patch_reduction is",
+        json_schema_extra=LOSSES,
+    )
+    feature_transform: str = Field(
+        "identity",
+        min_length=1,
+        max_length=500,
+        description="psi: identity, derivatives, channel_mean, normalised, normalised_derivatives or "
+        "module:PATH:FACTORY; several joined as 0.5*identity+derivatives",
+        json_schema_extra=LOSSES,
+    )
+    adversarial_loss: Literal["cross_entropy", "least_squares"] = Field(
+        "cross_entropy", description="cross_entropy: Eqs. 2 and 3 of the paper", json_schema_extra=LOSSES
+    )
+    patch_reduction: Literal["sum", "mean"] = Field(
+        "mean",
+        description="sum multiplies both networks' whole losses by the number of patches; with plain SGD "
+        "only sum moves the discriminator",
+        json_schema_extra=LOSSES,
+    )
+    r1_weight: float = Field(
+        0.0,
+        ge=0,
+        le=1e6,
+        description="weight of the squared gradient of the discriminator at real images; 0: off",
+        json_schema_extra=LOSSES,
+    )
+
+    refiner_width: int = Field(64, ge=1, le=4096, description="feature maps", json_schema_extra=REFINER)
+    refiner_blocks: int = Field(4, ge=0, le=256, description="ResNet blocks", json_schema_extra=REFINER)
+    refiner_kernel_size: int = Field(
+        3, ge=1, le=63, description="kernel of the blocks, px, odd", json_schema_extra=REFINER
+    )
+    refiner_first_kernel_size: int = Field(
+        3, ge=1, le=63, description="kernel of the first convolution, px, odd", json_schema_extra=REFINER
+    )
+    refiner_output: Literal["tanh", "residual"] = Field(
+        "residual",
+        description="tanh: a new image, as in the paper; residual: a change added to the input",
+        json_schema_extra=REFINER,
+    )
+    noise_pixel_channels: int = Field(
+        0, ge=0, le=64, description="noise inputs drawn for every pixel", json_schema_extra=REFINER
+    )
+    noise_image_channels: int = Field(
+        0, ge=0, le=64, description="noise inputs drawn once per image", json_schema_extra=REFINER
+    )
+
+    discriminator_layers: Literal["default", "gaze", "hand"] = Field(
+        "default", description="layers of the local discriminator", json_schema_extra=DISCRIMINATOR
+    )
+    discriminator_negative_slope: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="slope of its activations below zero; 0: ReLU, as in the paper",
+        json_schema_extra=DISCRIMINATOR,
+    )
+    discriminator_spectral_norm: bool = Field(
+        False, description="limit each layer's Lipschitz constant", json_schema_extra=DISCRIMINATOR
+    )
+
+    optimiser: Literal["sgd", "adam"] = Field(
+        "adam", description="sgd: plain, as in the paper", json_schema_extra=OPTIMISER
+    )
+    refiner_learning_rate: float = Field(
+        2e-4, gt=0, le=10, description="learning rate of the refiner", json_schema_extra=OPTIMISER
+    )
+    discriminator_learning_rate: float = Field(
+        2e-4, gt=0, le=10, description="learning rate of the discriminator", json_schema_extra=OPTIMISER
+    )
+    adam_beta1: float = Field(
+        0.5, ge=0, lt=1, description="decay of Adam's mean", json_schema_extra=OPTIMISER
+    )
+    adam_beta2: float = Field(
+        0.999, ge=0, lt=1, description="decay of Adam's square", json_schema_extra=OPTIMISER
+    )
+    learning_rate_drop_step: int = Field(
+        0,
+        ge=0,
+        le=100_000_000,
+        description="step from which both rates are multiplied; 0: never",
+        json_schema_extra=OPTIMISER,
+    )
+    learning_rate_drop_factor: float = Field(
+        0.25, gt=0, le=1, description="the factor of that drop", json_schema_extra=OPTIMISER
+    )
+    ema_decay: float = Field(
+        0.999,
+        ge=0,
+        lt=1,
+        description="decay per refiner update of the averaged refiner; 0: no averaging",
+        json_schema_extra=OPTIMISER,
+    )
+
+    device: str = Field(
+        "auto",
+        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+        description="auto: a GPU when there is one",
+        json_schema_extra=SPEED,
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto",
+        description="bf16: mixed precision; auto: bf16 where the hardware multiplies it",
+        json_schema_extra=SPEED,
+    )
+    compile: Literal["auto", "on", "off"] = Field(
+        "auto", description="torch.compile; auto: on a GPU only", json_schema_extra=SPEED
+    )
+    threads: int = Field(
+        0,
+        ge=0,
+        le=1024,
+        description="CPU threads of this process; 0: all cores, shared out",
+        json_schema_extra=SPEED,
+    )
+
+    log_every: int = Field(
+        50, ge=1, le=1_000_000, description="steps between log lines", json_schema_extra=LOGS
+    )
+    grid_every: int = Field(
+        500,
+        ge=0,
+        le=100_000_000,
+        description="steps between sample grids; 0: only at the end",
+        json_schema_extra=LOGS,
+    )
+    checkpoint_every: int = Field(
+        500,
+        ge=0,
+        le=100_000_000,
+        description="steps between checkpoints; 0: only at the end",
+        json_schema_extra=LOGS,
+    )
+    keep_checkpoints: int = Field(
+        3, ge=1, le=10_000, description="newest checkpoints kept", json_schema_extra=LOGS
+    )
+    tensorboard: bool = Field(True, description="write TensorBoard event files", json_schema_extra=LOGS)
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        for name in ("refiner_kernel_size", "refiner_first_kernel_size"):
+            if getattr(self, name) % 2 == 0:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)}; an even kernel would shift the image: take an odd one"
+                )
+        if 0 < self.history_capacity < self.batch_size // 2:
+            raise ValueError(
+                f"history_capacity {self.history_capacity} cannot fill half a batch of {self.batch_size}; "
+                f"take at least {self.batch_size // 2}, or 0 for no history"
+            )
+        if self.warmup_refiner_steps and self.self_regularization_weight == 0:
+            raise ValueError("a refiner warm-up needs self_regularization_weight above 0, its only loss")
+        return self

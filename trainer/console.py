@@ -1,0 +1,95 @@
+"""Owns what a run says at the terminal: a progress bar, or plain lines where there is no terminal."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.console import Console as RichConsole
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from trainer.alarms import Alarm
+from trainer.training import Training
+
+PHASES = {"warmup_refiner": "warm-up R", "warmup_discriminator": "warm-up D", "training": "training"}
+
+
+class Console:
+    """Speaks on standard error."""
+
+    def __init__(self, rich: RichConsole | None = None) -> None:
+        self._rich = rich or RichConsole(stderr=True, soft_wrap=True, highlight=False)
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+
+    def say(self, sentence: str) -> None:
+        """One plain line."""
+        self._rich.print(sentence, markup=False)
+
+    def start(self, run: Training) -> None:
+        """Begin to show progress."""
+        if not self._rich.is_terminal:
+            return
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[numbers]}"),
+            console=self._rich,
+        )
+        self._task = self._bar.add_task(
+            "", total=total_iterations(run), completed=run.clock.iteration, numbers=""
+        )
+        self._bar.start()
+
+    def progress(
+        self, run: Training, phase: str, step: int, line: Mapping[str, float], images_per_s: float
+    ) -> None:
+        """Show a log line."""
+        numbers = describe(line, images_per_s)
+        if self._bar is not None and self._task is not None:
+            self._bar.update(
+                self._task, completed=run.clock.iteration, description=PHASES[phase], numbers=numbers
+            )
+        else:
+            left = total_iterations(run) - run.clock.iteration
+            self.say(f"{PHASES[phase]} {step} ({left} left): {numbers}")
+
+    def saved(self, path: Path) -> None:
+        """Say where a checkpoint is, on a terminal only in passing."""
+        if self._bar is None:
+            self.say(f"saved {path}")
+
+    def decoding(self, role: str, done: int, total: int) -> None:
+        """Show how far the images are decoded."""
+        if self._rich.is_terminal and (done == total or done % 256 == 0):
+            self._rich.print(f"decoding {role} images {done}/{total}", end="\r" if done < total else "\n")
+
+    def alarm(self, alarm: Alarm) -> None:
+        """Say what is wrong."""
+        self._rich.print(f"warning: {alarm.sentence}", style="yellow", markup=False)
+
+    def stop(self) -> None:
+        """Leave the terminal as it was."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
+def total_iterations(run: Training) -> int:
+    """Warm-up and training steps of the whole run."""
+    config = run.config
+    return config.warmup_refiner_steps + config.warmup_discriminator_steps + config.steps
+
+
+def describe(line: Mapping[str, float], images_per_s: float) -> str:
+    """The numbers worth watching, in one line."""
+    parts = [f"{images_per_s:.0f} images/s"]
+    for label, key, pattern in (
+        ("R", "refiner_loss", "{:.3f}"),
+        ("D", "discriminator_loss", "{:.3f}"),
+        ("D accuracy", "discriminator_accuracy", "{:.3f}"),
+        ("change", "mean_absolute_change_levels", "{:.2f} levels"),
+    ):
+        if key in line:
+            parts.append(f"{label} {pattern.format(line[key])}")
+    return " · ".join(parts)

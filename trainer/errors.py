@@ -1,0 +1,33 @@
+"""Owns the trainer's error tree: every failure that a user can act on, as one sentence."""
+
+
+class TrainerError(Exception):
+    """A run cannot start or go on; `str(error)` is one sentence for the person at the terminal."""
+
+
+class ConfigError(TrainerError):
+    """A setting is unknown, out of bounds, or contradicts another one."""
+
+
+class DataError(TrainerError):
+    """The images cannot be used as they are."""
+
+
+class CheckpointError(TrainerError):
+    """No checkpoint of the run can be read."""
+
+
+class RunFolderError(TrainerError):
+    """A run folder is missing, incomplete, or in use by another process."""
+
+
+class PublishError(TrainerError):
+    """A refiner cannot be published into the model repository."""
+
+
+class DiskFullError(TrainerError):
+    """There is no room left for a log, a grid or a checkpoint."""
+
+
+class DivergedError(TrainerError):
+    """A loss or a gradient is not finite; the run ended before it could be saved."""

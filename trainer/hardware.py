@@ -1,0 +1,88 @@
+"""Owns the choice of device, precision, compilation and threads for the machine at hand."""
+
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+
+from trainer.config import TrainConfig
+from trainer.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What a run computes with."""
+
+    device: torch.device
+    bf16: bool
+    compile: bool
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Mixed precision for forward passes and losses, where this run uses it."""
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16)
+
+    def __str__(self) -> str:
+        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "CPU"
+        parts = [name, "bf16" if self.bf16 else "fp32"]
+        if self.device.type == "cpu":
+            parts.append(f"{torch.get_num_threads()} threads")
+        return ", ".join([*parts, "compiled"] if self.compile else parts)
+
+
+def backend(config: TrainConfig) -> str:
+    """The collective library for the config's device."""
+    return "nccl" if _wants_cuda(config) else "gloo"
+
+
+def choose_hardware(config: TrainConfig, local_rank: int, local_size: int) -> Hardware:
+    """Resolve every `auto`; ConfigError when something asked for is not there. Sets the thread count."""
+    device = _device(config, local_rank)
+    _set_threads(config.threads, local_size, device)
+    bf16 = config.precision == "bf16" or (config.precision == "auto" and multiplies_bf16(device))
+    compiled = config.compile == "on" or (config.compile == "auto" and _can_compile(device))
+    return Hardware(device, bf16, compiled)
+
+
+def multiplies_bf16(device: torch.device) -> bool:
+    """Whether the hardware itself multiplies bfloat16; elsewhere it is only slower."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def _wants_cuda(config: TrainConfig) -> bool:
+    return config.device.startswith("cuda") or (config.device == "auto" and torch.cuda.is_available())
+
+
+def _device(config: TrainConfig, local_rank: int) -> torch.device:
+    if not _wants_cuda(config):
+        return torch.device("cpu")
+    count = torch.cuda.device_count()
+    index = int(config.device.partition(":")[2] or local_rank)
+    if index >= count:
+        raise ConfigError(f"--device {config.device}: GPU {index} is not there; this machine has {count}")
+    device = torch.device("cuda", index)
+    torch.cuda.set_device(device)
+    torch.backends.cudnn.benchmark = True
+    return device
+
+
+def _set_threads(threads: int, local_size: int, device: torch.device) -> None:
+    if threads:
+        torch.set_num_threads(threads)
+    elif local_size > 1 and device.type == "cpu":
+        torch.set_num_threads(max(1, _cores() // local_size))
+
+
+def _cores() -> int:
+    count: Callable[[int], set[int]] | None = getattr(os, "sched_getaffinity", None)
+    return len(count(0)) if count is not None else os.cpu_count() or 1
+
+
+def _can_compile(device: torch.device) -> bool:
+    # Triton builds its launcher with a C compiler.
+    return device.type == "cuda" and any(shutil.which(name) for name in ("cc", "gcc", "clang"))

@@ -1,0 +1,98 @@
+"""Owns the order of things in a run: Algorithm 1 of the paper, and what is due after a step."""
+
+from torch import Tensor
+
+from trainer.networks import set_learning_rates
+from trainer.recorder import Recorder
+from trainer.step import discriminator_step, refine, refiner_step
+from trainer.training import Training
+
+
+def train(run: Training, recorder: Recorder | None) -> None:
+    """Bring a run from wherever it is to its end; `recorder` is the main process's.
+
+    Raises DivergedError when a loss or a gradient stops being finite, and DiskFullError.
+    """
+    config, clock = run.config, run.clock
+
+    # Warm up R on self-regularization alone.
+    while clock.warmup_refiner < config.warmup_refiner_steps:
+        _update_refiner(run, adversarial=False)
+        clock.warmup_refiner += 1
+        _finish_step(run, recorder, "warmup_refiner", clock.warmup_refiner, config.warmup_refiner_steps)
+
+    # Warm up D alone.
+    while clock.warmup_discriminator < config.warmup_discriminator_steps:
+        _update_discriminator(run)
+        clock.warmup_discriminator += 1
+        _finish_step(
+            run,
+            recorder,
+            "warmup_discriminator",
+            clock.warmup_discriminator,
+            config.warmup_discriminator_steps,
+        )
+
+    # Algorithm 1: K_g updates of R with D frozen, then K_d updates of D with R frozen.
+    while clock.step < config.steps:
+        set_learning_rates(run.networks, config, clock.step)
+        for _ in range(config.refiner_updates_per_step):
+            _update_refiner(run, adversarial=True)
+        for _ in range(config.discriminator_updates_per_step):
+            _update_discriminator(run)
+        clock.step += 1
+        _finish_step(run, recorder, "training", clock.step, config.steps)
+
+
+def _update_refiner(run: Training, *, adversarial: bool) -> None:
+    update = run.clock.refiner_updates
+    synthetic = run.streams.refiner_synthetic.draw(update)
+    noise = run.noise("refiner/noise", update)
+    terms = refiner_step(
+        run.refiner, run.discriminator.module, run.objective, synthetic, noise, adversarial=adversarial
+    )
+    run.clock.refiner_updates += 1
+    run.ema.update(run.networks.refiner, run.clock.refiner_updates)
+    run.meters.add(terms, run.clock.iteration + 1)
+
+
+def _update_discriminator(run: Training) -> None:
+    update = run.clock.discriminator_updates
+    synthetic = run.streams.discriminator_synthetic.draw(update)
+    real = run.streams.discriminator_real.draw(update)
+    noise = run.noise("discriminator/noise", update)
+    refined = _with_history(run, refine(run.refiner.module, run.objective, synthetic, noise))
+    terms = discriminator_step(run.discriminator, run.objective, refined, real)
+    run.clock.discriminator_updates += 1
+    run.meters.add(terms, run.clock.iteration + 1)
+
+
+def _with_history(run: Training, refined: Tensor) -> Tensor:
+    """Half of the global batch from the buffer (§2.3); every process keeps the same buffer."""
+    if run.history is None:
+        return refined
+    mixed = run.history.mix(run.world.gather(refined))
+    return mixed[run.world.shard(run.config.batch_size)]
+
+
+def _finish_step(run: Training, recorder: Recorder | None, phase: str, step: int, last: int) -> None:
+    """Finite check, log, sample grid and checkpoint, each when it is due."""
+    config = run.config
+    log_due = _due(step, last, config.log_every)
+    save_due = _due(step, last, config.checkpoint_every)
+    if log_due or save_due:
+        run.meters.check(run.world)
+    if log_due:
+        means = run.meters.read(run.world)
+        if recorder is not None:
+            recorder.log(run, phase, step, means)
+    if recorder is None:
+        return
+    if phase == "training" and _due(step, last, config.grid_every):
+        recorder.grid(run, step)
+    if save_due:
+        recorder.checkpoint(run)
+
+
+def _due(step: int, last: int, every: int) -> bool:
+    return step == last or (every > 0 and step % every == 0)

@@ -1,0 +1,87 @@
+"""Owns how a config becomes networks: refiner, discriminator, their optimisers, all seeded."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from model.card import NoiseSpec
+from model.discriminator import (
+    DEFAULT_LAYERS,
+    GAZE_LAYERS,
+    HAND_LAYERS,
+    DiscriminatorConfig,
+    LocalDiscriminator,
+)
+from model.refiner import Refiner, RefinerConfig
+from trainer.config import TrainConfig
+from trainer.sampling import stream_seed
+
+LAYERS = {"default": DEFAULT_LAYERS, "gaze": GAZE_LAYERS, "hand": HAND_LAYERS}
+
+
+@dataclass(frozen=True)
+class Networks:
+    """R and D, each with its optimiser."""
+
+    refiner: Refiner
+    discriminator: LocalDiscriminator
+    refiner_optimiser: torch.optim.Optimizer
+    discriminator_optimiser: torch.optim.Optimizer
+
+
+def refiner_config(config: TrainConfig, channels: int) -> RefinerConfig:
+    """The refiner that a config describes, for images of `channels` channels."""
+    return RefinerConfig(
+        channels=channels,
+        width=config.refiner_width,
+        blocks=config.refiner_blocks,
+        kernel_size=config.refiner_kernel_size,
+        first_kernel_size=config.refiner_first_kernel_size,
+        output=config.refiner_output,
+        noise=NoiseSpec(
+            pixel_channels=config.noise_pixel_channels, image_channels=config.noise_image_channels
+        ),
+    )
+
+
+def discriminator_config(config: TrainConfig, channels: int) -> DiscriminatorConfig:
+    """The discriminator that a config describes, for images of `channels` channels."""
+    return DiscriminatorConfig(
+        channels=channels,
+        layers=LAYERS[config.discriminator_layers],
+        negative_slope=config.discriminator_negative_slope,
+        spectral_norm=config.discriminator_spectral_norm,
+    )
+
+
+def build_networks(config: TrainConfig, channels: int, device: torch.device) -> Networks:
+    """Fresh networks; the same seed gives the same weights everywhere, and global random state stays."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream_seed(config.seed, "weights"))
+        refiner = Refiner(refiner_config(config, channels))
+        discriminator = LocalDiscriminator(discriminator_config(config, channels))
+    refiner.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    discriminator.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Networks(
+        refiner,
+        discriminator,
+        _optimiser(config, refiner, config.refiner_learning_rate),
+        _optimiser(config, discriminator, config.discriminator_learning_rate),
+    )
+
+
+def set_learning_rates(networks: Networks, config: TrainConfig, step: int) -> None:
+    """Give both optimisers the rate of `step` (0 is the first step of Algorithm 1)."""
+    dropped = 0 < config.learning_rate_drop_step <= step
+    factor = config.learning_rate_drop_factor if dropped else 1.0
+    for group in networks.refiner_optimiser.param_groups:
+        group["lr"] = config.refiner_learning_rate * factor
+    for group in networks.discriminator_optimiser.param_groups:
+        group["lr"] = config.discriminator_learning_rate * factor
+
+
+def _optimiser(config: TrainConfig, network: nn.Module, rate: float) -> torch.optim.Optimizer:
+    if config.optimiser == "sgd":
+        return torch.optim.SGD(network.parameters(), lr=rate)
+    return torch.optim.Adam(network.parameters(), lr=rate, betas=(config.adam_beta1, config.adam_beta2))

@@ -1,0 +1,125 @@
+"""Owns what a run leaves behind: log lines, TensorBoard events, grids, checkpoints, alarms."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from time import monotonic
+from typing import TextIO
+
+from trainer.checkpoint import save_checkpoint
+from trainer.console import Console
+from trainer.disk import telling, write_atomically
+from trainer.grid import draw_grid, to_png
+from trainer.run_folder import RunFolder
+from trainer.samples import sample_rows
+from trainer.tensorboard import TensorBoardLog
+from trainer.training import Training
+
+GRID_COLUMNS = 8
+
+
+class Recorder:
+    """The main process's pen; opened after a checkpoint was restored, so that no line is written twice."""
+
+    def __init__(self, folder: RunFolder, run: Training, console: Console) -> None:
+        self._folder, self._console = folder, console
+        iteration = run.clock.iteration
+        with telling(folder.metrics):
+            keep_lines_until(folder.metrics, iteration)
+            self._metrics = _open_line_buffered(folder.metrics)
+        self._tensorboard: TensorBoardLog | None = None
+        if run.config.tensorboard:
+            with telling(folder.tensorboard):
+                self._tensorboard = TensorBoardLog(folder.tensorboard, iteration + 1)
+        self._last_time, self._last_updates = monotonic(), _updates(run)
+        console.start(run)
+
+    def log(self, run: Training, phase: str, step: int, means: Mapping[str, float]) -> None:
+        """Write one line about the steps since the last one, and what is wrong, if anything."""
+        images_per_s = self._images_per_s(run)
+        line = metrics_line(run, means)
+        place = {"iteration": run.clock.iteration, "phase": phase, "step": step}
+        self._write({**place, **line, "images_per_s": round(images_per_s, 2)})
+        if self._tensorboard is not None:
+            with telling(self._folder.tensorboard):
+                self._tensorboard.scalars({**line, "images_per_s": images_per_s}, run.clock.iteration)
+        self._console.progress(run, phase, step, line, images_per_s)
+        if phase == "training":
+            self._tell_alarms(run, step, line)
+
+    def grid(self, run: Training, step: int) -> None:
+        """Draw synthetic, refined and real samples."""
+        image = draw_grid(sample_rows(run.ema.refiner, run.data, run.config.seed, GRID_COLUMNS))
+        png = to_png(image)
+        write_atomically(self._folder.grids / f"{step:06d}.png", lambda file: file.write(png))
+        if self._tensorboard is not None:
+            with telling(self._folder.tensorboard):
+                self._tensorboard.image("samples", png, (image.height, image.width), run.clock.iteration)
+
+    def checkpoint(self, run: Training) -> None:
+        """Save the run; the caller has checked that it is finite."""
+        path = save_checkpoint(
+            self._folder.checkpoints, run.clock.iteration, run.state_dict(), run.config.keep_checkpoints
+        )
+        self._console.saved(path)
+
+    def close(self) -> None:
+        """Close every file."""
+        self._console.stop()
+        if self._tensorboard is not None:
+            self._tensorboard.close()
+        self._metrics.close()
+
+    def _tell_alarms(self, run: Training, step: int, line: Mapping[str, float]) -> None:
+        for alarm in run.alarms.observe(step, line):
+            self._write({"iteration": run.clock.iteration, "alarm": alarm.name, "sentence": alarm.sentence})
+            self._console.alarm(alarm)
+
+    def _write(self, line: Mapping[str, object]) -> None:
+        with telling(self._folder.metrics):
+            self._metrics.write(json.dumps(line) + "\n")
+            self._metrics.flush()
+
+    def _images_per_s(self, run: Training) -> float:
+        now, updates = monotonic(), _updates(run)
+        images = (updates - self._last_updates) * run.config.batch_size
+        seconds = max(now - self._last_time, 1e-9)
+        self._last_time, self._last_updates = now, updates
+        return images / seconds
+
+
+def metrics_line(run: Training, means: Mapping[str, float]) -> dict[str, float]:
+    """The numbers of a log line: the means, the change in grey levels, D's balanced accuracy."""
+    line = dict(means)
+    if "mean_absolute_change" in line:
+        change = line.pop("mean_absolute_change") / 2.0
+        line["mean_absolute_change_levels"] = change * run.data.peak
+        line["mean_absolute_change_of_255"] = change * 255.0
+    if "accuracy_on_real" in line:
+        line["discriminator_accuracy"] = (line["accuracy_on_refined"] + line["accuracy_on_real"]) / 2.0
+    return line
+
+
+def keep_lines_until(metrics: Path, iteration: int) -> None:
+    """Cut off lines after `iteration`, and a last line that a killed process left unfinished."""
+    if not metrics.exists():
+        return
+    kept = 0
+    with metrics.open("rb") as file:
+        for line in file:
+            if not line.endswith(b"\n") or json.loads(line)["iteration"] > iteration:
+                break
+            kept += len(line)
+    if kept < metrics.stat().st_size:
+        with metrics.open("r+b") as file:
+            file.truncate(kept)
+
+
+def _open_line_buffered(path: Path) -> TextIO:
+    return path.open("a", encoding="utf-8", buffering=1)
+
+
+def _updates(run: Training) -> int:
+    """Updates of R, or of D while R waits: both see one batch of synthetic images each."""
+    clock = run.clock
+    return clock.refiner_updates + clock.warmup_discriminator

@@ -1,0 +1,52 @@
+"""Owns the sample rows of grids and previews: the same synthetic images before and after, and real ones."""
+
+import numpy as np
+import torch
+
+from model.noise import noise_field
+from model.refiner import Refiner
+from trainer.batches import to_grey_levels, to_unit_range
+from trainer.data import TrainingData
+from trainer.grid import Row
+from trainer.sampling import Stream, stream_seed
+from trainer.sources import Images
+
+REFINED_AT_ONCE = 64
+
+
+def sample_rows(refiner: Refiner, data: TrainingData, seed: int, columns: int) -> list[Row]:
+    """Rows synthetic, refined and real; always the same images for the same seed."""
+    synthetic = draw_images(data.synthetic, data.window, seed, "grid/synthetic", columns)
+    real = draw_images(data.real, data.window, seed, "grid/real", columns)
+    refined = refine_levels(refiner, synthetic, seed)
+    return [Row("synthetic", synthetic), Row("refined", refined), Row("real", real)]
+
+
+def draw_images(images: Images, window: tuple[int, int], seed: int, stream: Stream, count: int) -> Images:
+    """`count` different images of a set (fewer if it is smaller), cut to their central window: [n, H, W, C]."""
+    rng = np.random.default_rng(stream_seed(seed, stream))
+    chosen = np.sort(rng.permutation(len(images))[:count])
+    top, left = ((size - part) // 2 for size, part in zip(images.shape[1:3], window, strict=True))
+    return images[chosen][:, top : top + window[0], left : left + window[1]]
+
+
+@torch.no_grad()
+def refine_levels(refiner: Refiner, images: Images, seed: int) -> Images:
+    """Refine grey levels [N, H, W, C] as the exported model does; image i gets the noise of seed + i."""
+    peak = int(np.iinfo(images.dtype).max)
+    device = next(refiner.parameters()).device
+    refined = np.empty_like(images)
+    for start in range(0, len(images), REFINED_AT_ONCE):
+        part = slice(start, start + REFINED_AT_ONCE)
+        batch = to_unit_range(images[part], peak, device)
+        refined[part] = to_grey_levels(refiner(batch, _noise(refiner, batch, seed + start)), peak)
+    return refined
+
+
+def _noise(refiner: Refiner, batch: torch.Tensor, first_seed: int) -> torch.Tensor | None:
+    spec = refiner.config.noise
+    if spec.channels == 0:
+        return None
+    count, _, height, width = batch.shape
+    fields = np.stack([noise_field(first_seed + i, height, width, spec) for i in range(count)])
+    return torch.from_numpy(fields).permute(0, 3, 1, 2).to(batch.device)

@@ -1,0 +1,141 @@
+"""Owns the two updates of Algorithm 1: one of the refiner, one of the discriminator."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from model.discriminator import evidence_of_refined
+from model.losses import (
+    AdversarialLoss,
+    discriminator_loss,
+    gradient_penalty_r1,
+    realism_loss,
+    self_regularization_loss,
+)
+
+Terms = dict[str, Tensor]
+"""Scalars of one update, float32 on the device, without gradient."""
+REFINER_TERMS = (
+    "refiner_loss",
+    "realism_loss",
+    "self_regularization_loss",
+    "mean_absolute_change",
+    "refiner_gradient_norm",
+)
+DISCRIMINATOR_TERMS = (
+    "discriminator_loss",
+    "r1_penalty",
+    "accuracy_on_refined",
+    "accuracy_on_real",
+    "discriminator_gradient_norm",
+)
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What both networks minimise."""
+
+    feature_transform: nn.Module
+    self_regularization_weight: float
+    adversarial_loss: AdversarialLoss
+    r1_weight: float
+    scale: int
+    """Factor on both whole losses: the number of patches (`patch_reduction` sum), or 1 (mean)."""
+    autocast: Callable[[], AbstractContextManager[object]]
+
+
+@dataclass(frozen=True)
+class Learner:
+    """One network under training: `module` owns the weights, `forward` averages gradients over processes."""
+
+    module: nn.Module
+    forward: nn.Module
+    optimiser: torch.optim.Optimizer
+
+
+def refiner_step(
+    refiner: Learner,
+    discriminator: nn.Module,
+    objective: Objective,
+    synthetic: Tensor,
+    noise: Tensor | None,
+    *,
+    adversarial: bool = True,
+) -> Terms:
+    """Update R on Eq. 4: realism + λ · self-regularization; without `adversarial` on the second term alone.
+
+    synthetic: float [N, C, H, W] in [-1, 1]; noise: float [N, K, H, W] or None. D stays as it is: gradients
+    pass through it to R, none is computed for its weights. Returns REFINER_TERMS: losses as means over patches and
+    batch (before `scale`), the change in units of [-1, 1].
+    """
+    with frozen(discriminator):
+        with objective.autocast():
+            refined = refiner.forward(synthetic, noise)
+            distance = self_regularization_loss(objective.feature_transform, refined, synthetic)
+            realism = distance.new_zeros(())
+            if adversarial:
+                realism = realism_loss(discriminator(refined), objective.adversarial_loss)
+        loss = realism + objective.self_regularization_weight * distance
+        refiner.optimiser.zero_grad()
+        torch.autograd.backward(objective.scale * loss)
+    gradient_norm = _update(refiner)
+    change = (refined.detach() - synthetic).abs().mean()
+    return _terms(REFINER_TERMS, (loss, realism, distance, change, gradient_norm))
+
+
+def discriminator_step(discriminator: Learner, objective: Objective, refined: Tensor, real: Tensor) -> Terms:
+    """Update D on Eq. 2, plus R1 if asked for.
+
+    refined: float [N, C, H, W] without gradient, half of it from the history; real: the same shape. The
+    refiner is not here, so nothing of it can learn. Returns DISCRIMINATOR_TERMS.
+    """
+    penalised = objective.r1_weight > 0
+    real = real.detach().requires_grad_(penalised)
+    with objective.autocast():
+        logits_refined, logits_real = discriminator.forward(torch.cat([refined, real])).chunk(2)
+        loss = discriminator_loss(logits_refined, logits_real, objective.adversarial_loss)
+        penalty = gradient_penalty_r1(logits_real, real) if penalised else loss.new_zeros(())
+    discriminator.optimiser.zero_grad()
+    torch.autograd.backward(objective.scale * (loss + 0.5 * objective.r1_weight * penalty))
+    gradient_norm = _update(discriminator)
+    on_refined, on_real = _accuracies(logits_refined.detach(), logits_real.detach())
+    return _terms(DISCRIMINATOR_TERMS, (loss, penalty, on_refined, on_real, gradient_norm))
+
+
+@torch.no_grad()
+def refine(refiner: nn.Module, objective: Objective, synthetic: Tensor, noise: Tensor | None) -> Tensor:
+    """Refined images for the discriminator, float32 [N, C, H, W] in [-1, 1], without gradient."""
+    with objective.autocast():
+        refined: Tensor = refiner(synthetic, noise)
+    return refined.float()
+
+
+@contextmanager
+def frozen(network: nn.Module) -> Iterator[None]:
+    """Within this block no gradient is computed for the network's weights."""
+    network.requires_grad_(False)
+    try:
+        yield
+    finally:
+        network.requires_grad_(True)
+
+
+def _update(learner: Learner) -> Tensor:
+    gradients = [weight.grad for weight in learner.module.parameters() if weight.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients)
+    learner.optimiser.step()
+    return norm
+
+
+def _accuracies(logits_refined: Tensor, logits_real: Tensor) -> tuple[Tensor, Tensor]:
+    """Fractions of refined and of real patches told right; a tie counts one half."""
+    on_refined = (1.0 + evidence_of_refined(logits_refined).float().sign().mean()) / 2.0
+    on_real = (1.0 - evidence_of_refined(logits_real).float().sign().mean()) / 2.0
+    return on_refined, on_real
+
+
+def _terms(names: Sequence[str], values: Sequence[Tensor]) -> Terms:
+    return {name: value.detach().float() for name, value in zip(names, values, strict=True)}

@@ -1,0 +1,195 @@
+"""Owns the state of a run and how everything it needs is put together."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from model.errors import FeatureTransformError
+from model.feature_transform import make_feature_transform
+from model.history import HistoryBuffer
+from trainer.alarms import Alarms
+from trainer.batches import Batches
+from trainer.config import TrainConfig
+from trainer.data import TrainingData
+from trainer.distributed import World
+from trainer.ema import Ema
+from trainer.errors import ConfigError
+from trainer.hardware import Hardware
+from trainer.meters import Meters
+from trainer.networks import Networks, build_networks
+from trainer.sampling import Sampler, Stream, draw_noise, generator
+from trainer.sources import Images
+from trainer.step import DISCRIMINATOR_TERMS, REFINER_TERMS, Learner, Objective
+
+
+@dataclass
+class Clock:
+    """How far a run is. Data position and noise follow from the update counts, so need no state of their own."""
+
+    warmup_refiner: int = 0
+    warmup_discriminator: int = 0
+    step: int = 0
+    refiner_updates: int = 0
+    discriminator_updates: int = 0
+
+    @property
+    def iteration(self) -> int:
+        """Warm-up and training steps together; names checkpoints and orders log lines."""
+        return self.warmup_refiner + self.warmup_discriminator + self.step
+
+
+@dataclass(frozen=True)
+class Streams:
+    """The four sources of one process's batches."""
+
+    refiner_synthetic: Batches
+    discriminator_synthetic: Batches
+    discriminator_real: Batches
+
+
+@dataclass(frozen=True)
+class Training:
+    """A run ready to go on: what it is, what it sees, what it learns, how far it is."""
+
+    config: TrainConfig
+    data: TrainingData
+    world: World
+    hardware: Hardware
+    networks: Networks
+    refiner: Learner
+    discriminator: Learner
+    objective: Objective
+    streams: Streams
+    history: HistoryBuffer | None
+    ema: Ema
+    meters: Meters
+    alarms: Alarms
+    clock: Clock
+
+    def noise(self, stream: Stream, update: int) -> Tensor | None:
+        """This process's share of the noise of a global batch: float32 [n, K, H, W], or None."""
+        size = (self.config.batch_size, *self.data.window)
+        source = generator(self.config.seed, stream, update, self.hardware.device)
+        noise = draw_noise(self.networks.refiner.config.noise, size, source)
+        return None if noise is None else noise[self.world.shard(self.config.batch_size)]
+
+    def state_dict(self) -> dict[str, object]:
+        """Everything that the next step depends on, beside config and images."""
+        return {
+            "config": self.config.model_dump(mode="json"),
+            "channels": self.data.channels,
+            "bit_depth": self.data.bit_depth,
+            "refiner": self.networks.refiner.state_dict(),
+            "discriminator": self.networks.discriminator.state_dict(),
+            "refiner_optimiser": self.networks.refiner_optimiser.state_dict(),
+            "discriminator_optimiser": self.networks.discriminator_optimiser.state_dict(),
+            "ema": self.ema.refiner.state_dict(),
+            "history": None if self.history is None else dict(self.history.state_dict()),
+            "meters": dict(self.meters.state_dict()),
+            "alarms": dict(self.alarms.state_dict()),
+            "clock": asdict(self.clock),
+            "random": random_state(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a saved state."""
+        self.networks.refiner.load_state_dict(state["refiner"])
+        self.networks.discriminator.load_state_dict(state["discriminator"])
+        self.networks.refiner_optimiser.load_state_dict(state["refiner_optimiser"])
+        self.networks.discriminator_optimiser.load_state_dict(state["discriminator_optimiser"])
+        self.ema.refiner.load_state_dict(state["ema"])
+        if self.history is not None:
+            self.history.load_state_dict(state["history"])
+        self.meters.load_state_dict(state["meters"])
+        self.alarms.load_state_dict(state["alarms"])
+        for name, value in state["clock"].items():
+            setattr(self.clock, name, value)
+        restore_random_state(state["random"])
+
+
+def build_training(config: TrainConfig, data: TrainingData, world: World, hardware: Hardware) -> Training:
+    """Put a run together at its very beginning; ConfigError when config and images do not fit."""
+    device = hardware.device
+    networks = build_networks(config, data.channels, device)
+    if hardware.compile:
+        _compile(networks, config)
+    return Training(
+        config=config,
+        data=data,
+        world=world,
+        hardware=hardware,
+        networks=networks,
+        refiner=_learner(networks.refiner, networks.refiner_optimiser, world, device),
+        discriminator=_learner(networks.discriminator, networks.discriminator_optimiser, world, device),
+        objective=_objective(config, data, networks, hardware),
+        streams=_streams(config, data, world, device),
+        history=_history(config),
+        ema=Ema(networks.refiner, config.ema_decay),
+        meters=Meters((*REFINER_TERMS, *DISCRIMINATOR_TERMS), device),
+        alarms=Alarms(config.steps),
+        clock=Clock(),
+    )
+
+
+def random_state() -> dict[str, object]:
+    """Torch's global generators. The trainer draws nothing from them; a user's feature transform may."""
+    return {"torch": torch.get_rng_state(), "cuda": list(torch.cuda.get_rng_state_all())}
+
+
+def restore_random_state(state: Mapping[str, Any]) -> None:
+    """Set torch's global generators; those of GPUs only where the machine has as many."""
+    torch.set_rng_state(state["torch"])
+    if len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])
+
+
+def _learner(
+    module: nn.Module, optimiser: torch.optim.Optimizer, world: World, device: torch.device
+) -> Learner:
+    return Learner(module, world.synchronised(module, device), optimiser)
+
+
+def _compile(networks: Networks, config: TrainConfig) -> None:
+    networks.refiner.compile()
+    if config.r1_weight == 0:
+        # The R1 penalty differentiates twice through D, which compiled graphs do not support.
+        networks.discriminator.compile()
+
+
+def _objective(config: TrainConfig, data: TrainingData, networks: Networks, hardware: Hardware) -> Objective:
+    try:
+        feature_transform = make_feature_transform(config.feature_transform, data.channels)
+    except FeatureTransformError as error:
+        raise ConfigError(f"--feature-transform: {error}") from error
+    height, width = networks.discriminator.config.output_size(*data.window)
+    return Objective(
+        feature_transform.to(hardware.device),
+        config.self_regularization_weight,
+        config.adversarial_loss,
+        config.r1_weight,
+        height * width if config.patch_reduction == "sum" else 1,
+        hardware.autocast,
+    )
+
+
+def _streams(config: TrainConfig, data: TrainingData, world: World, device: torch.device) -> Streams:
+    shard = world.shard(config.batch_size)
+
+    def batches(images: Images, stream: Stream) -> Batches:
+        sampler = Sampler(config.seed, stream, len(images))
+        return Batches(images, sampler, data.window, config.batch_size, data.peak, shard, device)
+
+    return Streams(
+        batches(data.synthetic, "refiner/synthetic"),
+        batches(data.synthetic, "discriminator/synthetic"),
+        batches(data.real, "discriminator/real"),
+    )
+
+
+def _history(config: TrainConfig) -> HistoryBuffer | None:
+    if config.history_capacity == 0:
+        return None
+    return HistoryBuffer(config.history_capacity, generator(config.seed, "history"))
