@@ -22,10 +22,10 @@ ALPHA = RNG.integers(0, 256, (13, 17), dtype=np.uint8)
 DEEP = RNG.integers(0, 65536, (13, 17), dtype=np.uint16)
 
 
-def saved(picture, format, **options):
+def saved(picture, kind, **options):
     buffer = BytesIO()
     picture = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
-    picture.save(buffer, format, **options)
+    picture.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
@@ -81,39 +81,39 @@ LOSSLESS = [
 ]
 
 
-@pytest.mark.parametrize(("format", "options"), LOSSLESS)
-def test_grey_is_read_exactly_from_every_lossless_format(format, options):
-    decoded = decode(saved(GREY, format, **options))
-    assert (decoded.format, decoded.mode, decoded.mode_out, decoded.alpha) == (format, "L", "L", None)
+@pytest.mark.parametrize(("kind", "options"), LOSSLESS)
+def test_grey_is_read_exactly_from_every_lossless_format(kind, options):
+    decoded = decode(saved(GREY, kind, **options))
+    assert (decoded.format, decoded.mode, decoded.mode_out, decoded.alpha) == (kind, "L", "L", None)
     np.testing.assert_array_equal(decoded.pixels, GREY[:, :, None])
 
 
-@pytest.mark.parametrize(("format", "options"), [*LOSSLESS, ("WEBP", {"lossless": True})])
-def test_colour_is_read_exactly_from_every_lossless_format(format, options):
-    decoded = decode(saved(RGB, format, **options))
+@pytest.mark.parametrize(("kind", "options"), [*LOSSLESS, ("WEBP", {"lossless": True})])
+def test_colour_is_read_exactly_from_every_lossless_format(kind, options):
+    decoded = decode(saved(RGB, kind, **options))
     assert (decoded.mode_out, decoded.bit_depth, decoded.width, decoded.height) == ("RGB", 8, 17, 13)
     np.testing.assert_array_equal(decoded.pixels, RGB)
 
 
-@pytest.mark.parametrize(("format", "options"), [*LOSSLESS[:-1], ("WEBP", {"lossless": True, "exact": True})])
-def test_alpha_is_read_exactly_and_apart_from_the_colours(format, options):
-    decoded = decode(saved(np.dstack([RGB, ALPHA]), format, **options))
+@pytest.mark.parametrize(("kind", "options"), [*LOSSLESS[:-1], ("WEBP", {"lossless": True, "exact": True})])
+def test_alpha_is_read_exactly_and_apart_from_the_colours(kind, options):
+    decoded = decode(saved(np.dstack([RGB, ALPHA]), kind, **options))
     assert decoded.mode_out == "RGBA"
     np.testing.assert_array_equal(decoded.pixels, RGB)
     np.testing.assert_array_equal(decoded.alpha, ALPHA)
 
 
-@pytest.mark.parametrize("format", ["PNG", "TIFF"])
-def test_grey_with_alpha_is_read_exactly(format):
-    decoded = decode(saved(Image.fromarray(np.dstack([GREY, ALPHA]), "LA"), format))
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_grey_with_alpha_is_read_exactly(kind):
+    decoded = decode(saved(Image.fromarray(np.dstack([GREY, ALPHA]), "LA"), kind))
     assert decoded.mode_out == "LA"
     np.testing.assert_array_equal(decoded.pixels[:, :, 0], GREY)
     np.testing.assert_array_equal(decoded.alpha, ALPHA)
 
 
-@pytest.mark.parametrize("format", ["PNG", "TIFF"])
-def test_sixteen_bit_grey_keeps_all_its_bits(format):
-    decoded = decode(saved(DEEP, format))
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_sixteen_bit_grey_keeps_all_its_bits(kind):
+    decoded = decode(saved(DEEP, kind))
     assert (decoded.bit_depth, decoded.mode_out, decoded.pixels.dtype) == (16, "I;16", np.uint16)
     np.testing.assert_array_equal(decoded.pixels[:, :, 0], DEEP)
 
@@ -138,18 +138,18 @@ def test_sixteen_bit_grey_of_a_big_endian_tiff_keeps_its_values():
 
 def test_a_one_bit_image_becomes_grey_of_0_and_255():
     bits = GREY > 127
-    for format, options in [("PNG", {}), ("BMP", {}), ("TIFF", {"compression": "group4"})]:
-        decoded = decode(saved(Image.fromarray(bits), format, **options))
+    for kind, options in [("PNG", {}), ("BMP", {}), ("TIFF", {"compression": "group4"})]:
+        decoded = decode(saved(Image.fromarray(bits), kind, **options))
         assert (decoded.mode, decoded.mode_out) == ("1", "L")
         np.testing.assert_array_equal(decoded.pixels[:, :, 0], bits * 255)
 
 
-@pytest.mark.parametrize("format", ["PNG", "BMP", "TIFF"])
-def test_a_palette_is_looked_up_exactly(format):
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF"])
+def test_a_palette_is_looked_up_exactly(kind):
     picture = Image.fromarray(GREY % 7).convert("P")
     colours = RNG.integers(0, 256, (7, 3), dtype=np.uint8)
     picture.putpalette(colours.tobytes())
-    decoded = decode(saved(picture, format))
+    decoded = decode(saved(picture, kind))
     assert (decoded.mode, decoded.mode_out) == ("P", "RGB")
     np.testing.assert_array_equal(decoded.pixels, colours[GREY % 7])
 
@@ -179,16 +179,16 @@ def test_a_transparent_colour_becomes_alpha():
     np.testing.assert_array_equal(decoded.alpha == 0, (rgb == (10, 20, 30)).all(axis=2))
     np.testing.assert_array_equal(decoded.pixels, rgb)
     grey = decode(saved(GREY, "PNG", transparency=int(GREY[0, 0])))
-    np.testing.assert_array_equal(grey.alpha == 0, GREY == GREY[0, 0])
+    np.testing.assert_array_equal(grey.alpha == 0, GREY[0, 0] == GREY)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("format", ["PNG", "TIFF", "WEBP"])
-def test_the_pixels_stand_upright_as_exif_asks(format, orientation):
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
+def test_the_pixels_stand_upright_as_exif_asks(kind, orientation):
     exif = Image.Exif()
     exif[274] = orientation
-    options = {"lossless": True} if format == "WEBP" else {}
-    data = saved(RGB, format, exif=exif, **options)
+    options = {"lossless": True} if kind == "WEBP" else {}
+    data = saved(RGB, kind, exif=exif, **options)
     stored = Image.fromarray(RGB)
     stored.getexif()[274] = orientation
     expected = np.asarray(ImageOps.exif_transpose(stored))
@@ -213,17 +213,17 @@ def test_a_header_of_60000_by_60000_is_refused_at_once_and_without_memory():
     assert peak < 1_000_000
 
 
-@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "TIFF", "BMP"])
-def test_too_many_pixels_are_refused_in_every_format(format):
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF", "BMP"])
+def test_too_many_pixels_are_refused_in_every_format(kind):
     with pytest.raises(TooManyPixels, match="17 x 13 pixels; at most 220"):
-        decode(saved(RGB, format), max_pixels=220)
-    assert decode(saved(RGB, format), max_pixels=221).width == 17
+        decode(saved(RGB, kind), max_pixels=220)
+    assert decode(saved(RGB, kind), max_pixels=221).width == 17
 
 
 def test_pillows_own_pixel_limit_plays_no_part(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
-    for format in ("PNG", "JPEG", "BMP"):
-        assert decode(saved(RGB, format)).width == 17
+    for kind in ("PNG", "JPEG", "BMP"):
+        assert decode(saved(RGB, kind)).width == 17
 
 
 def test_a_png_without_pixels_is_refused():
@@ -232,8 +232,8 @@ def test_a_png_without_pixels_is_refused():
 
 
 def truncations():
-    for format, options in [*LOSSLESS, ("JPEG", {}), ("JPEG", {"progressive": True}), ("WEBP", {})]:
-        yield pytest.param(saved(RGB, format, **options), id="-".join([format, *map(str, options.values())]))
+    for kind, options in [*LOSSLESS, ("JPEG", {}), ("JPEG", {"progressive": True}), ("WEBP", {})]:
+        yield pytest.param(saved(RGB, kind, **options), id="-".join([kind, *map(str, options.values())]))
 
 
 @pytest.mark.parametrize("data", list(truncations()))
@@ -302,17 +302,17 @@ def test_gifs_are_named_and_animated_ones_told_apart():
 
 
 @pytest.mark.parametrize(
-    ("format", "sentence"),
+    ("kind", "sentence"),
     [
         ("PNG", r"an animated PNG \(3 frames\); send its frames as single images"),
         ("WEBP", "an animated WebP; send its frames as single images"),
         ("TIFF", "a TIFF of several pages; send its pages as single images"),
     ],
 )
-def test_images_of_several_frames_are_refused(format, sentence):
+def test_images_of_several_frames_are_refused(kind, sentence):
     frames = [Image.fromarray(np.roll(RGB, i, axis=0)) for i in range(3)]
     with pytest.raises(UnsupportedImage, match=sentence):
-        decode(saved(frames[0], format, save_all=True, append_images=frames[1:], duration=100))
+        decode(saved(frames[0], kind, save_all=True, append_images=frames[1:], duration=100))
 
 
 def test_cmyk_and_lab_are_refused_rather_than_converted():

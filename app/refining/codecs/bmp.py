@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import InvalidImage, UnsupportedImage
-from app.refining.codecs.container import Container, Metadata
+from app.refining.codecs.container import Container, Metadata, resolution
 
 _CORE_HEADER, _V4_HEADER = 12, 108
 _HEADERS = frozenset({_CORE_HEADER, 40, 52, 56, 64, 108, 124})
@@ -72,4 +72,4 @@ def write_rgba(pixels: NDArray[np.uint8], dpi: tuple[float, float] | None) -> by
 
 def _dpi(data: bytes) -> tuple[float, float] | None:
     across, down = struct.unpack_from("<ll", data, 38)
-    return (across * _METRES_PER_INCH, down * _METRES_PER_INCH) if across > 0 and down > 0 else None
+    return resolution(across * _METRES_PER_INCH, down * _METRES_PER_INCH)

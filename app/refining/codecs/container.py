@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 FormatName = Literal["PNG", "JPEG", "WEBP", "TIFF", "BMP"]
 
+_MAX_DPI = 65_535.0
 _MAX_LABEL = 100
 
 
@@ -49,6 +50,12 @@ class Container:
     save_options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     colour_key: tuple[int, ...] | None = None
     notes: tuple[str, ...] = ()
+
+
+def resolution(across: float, down: float) -> tuple[float, float] | None:
+    """Dots per inch as every format can hold them; None for none and for the absurd."""
+    plausible = 0 < across <= _MAX_DPI and 0 < down <= _MAX_DPI
+    return (across, down) if plausible else None
 
 
 def label(filename: str | None) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from app.errors import InvalidImage, UnsupportedImage
 from app.refining.codecs import tiff_tags
-from app.refining.codecs.container import Container, Metadata
+from app.refining.codecs.container import Container, Metadata, resolution
 
 EXIF_PREFIX = b"Exif\0\0"
 MAX_SEGMENT_BYTES = 65_533
@@ -188,4 +188,4 @@ def _dpi(jfif: bytes | None) -> tuple[float, float] | None:
         return None
     unit, across, down = struct.unpack_from(">BHH", jfif, 2)
     scale = {1: 1.0, 2: 2.54}.get(unit)
-    return None if scale is None or not across or not down else (across * scale, down * scale)
+    return None if scale is None else resolution(across * scale, down * scale)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from app.errors import InvalidImage, UnsupportedImage
 from app.refining.codecs import tiff_tags
-from app.refining.codecs.container import Container, Metadata
+from app.refining.codecs.container import Container, Metadata, resolution
 from app.refining.codecs.tiff_tags import Tag, TagError
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
@@ -18,6 +18,7 @@ _PIXEL_TAGS = frozenset(
     {_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, 266, 273, _SAMPLES, 278, 279, 284, 292, 293}
     | {_PREDICTOR, 320, 322, 323, 324, 325, _EXTRA, _FORMAT, 347, 529, 530, 531, 532}
 )
+_SINGLE = _PIXEL_TAGS - {_BITS, 273, 279, 320, 324, 325, _EXTRA, _FORMAT, 347, 529, 530, 532}
 _NOT_CARRIED = _PIXEL_TAGS | {
     254,
     255,
@@ -42,6 +43,7 @@ _COMPRESSIONS = {
     1: "raw", 2: "group3", 3: "group3", 4: "group4", 5: "tiff_lzw", 7: "jpeg", 8: "tiff_adobe_deflate",
     32773: "packbits", 32946: "tiff_adobe_deflate", 34925: "lzma", 50000: "zstd",
 }  # fmt: skip
+_ROWS_PER_STRIP, _MAX_JPEG_SIDE = 278, 65_500
 _BILEVEL_ONLY = frozenset({"group3", "group4"})
 _PREDICTED = frozenset({"tiff_lzw", "tiff_adobe_deflate", "zstd"})
 _OTHER_SPACES = {5: "CMYK", 8: "LAB", 9: "ICC LAB", 10: "ITU LAB"}
@@ -72,7 +74,7 @@ def read(data: bytes, name: str) -> Container:
         pixel_file=_pixel_file(data, order, tags),
         metadata=_metadata(tags, order, name),
         lossless=compression != "jpeg",
-        save_options=_save_options(compression, predictor),
+        save_options=_save_options(compression, predictor, can_be_jpeg=_can_be_jpeg(tags, order, name)),
         notes=("The sub-images of this TIFF are not kept.",) if _SUB_IMAGES in tags else (),
     )
 
@@ -207,16 +209,30 @@ def _refuse_missing_data(tags: Mapping[int, Tag], order: str, compression: str, 
 def _pixel_file(data: bytes, order: str, tags: Mapping[int, Tag]) -> bytes:
     """The same bytes under a new directory that holds pixel tags only (a classic one, also for BigTIFF)."""
     start = len(data) + len(data) % 2
-    directory = tiff_tags.write_directory((tags[n] for n in tags if n in _PIXEL_TAGS), order, start)
+    kept = [_first_only(tag) if tag.number in _SINGLE else tag for tag in tags.values()]
+    directory = tiff_tags.write_directory((tag for tag in kept if tag.number in _PIXEL_TAGS), order, start)
     mark = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}L", start)
     return b"".join((mark, memoryview(data)[8:], b"\0" * (start - len(data)), directory))
 
 
-def _save_options(compression: str, predictor: int) -> dict[str, object]:
-    if compression in _BILEVEL_ONLY:  # refined pixels are no longer black or white
+def _first_only(tag: Tag) -> Tag:
+    """The tag with one value, as its meaning asks for; the decoder warns of more."""
+    if tag.count == 1:
+        return tag
+    return Tag(tag.number, tag.kind, 1, tag.value[: len(tag.value) // tag.count])
+
+
+def _can_be_jpeg(tags: Mapping[int, Tag], order: str, name: str) -> bool:
+    """Not with alpha, which must stay exact, and not beyond JPEG's largest side."""
+    sides = (_one(tags, _WIDTH, order, 0, name), _one(tags, _HEIGHT, order, 0, name))
+    return _one(tags, _SAMPLES, order, 1, name) in (1, 3) and max(sides) <= _MAX_JPEG_SIDE
+
+
+def _save_options(compression: str, predictor: int, *, can_be_jpeg: bool) -> dict[str, object]:
+    if compression == "jpeg" and can_be_jpeg:
+        return {"compression": "jpeg", "quality": 95, "tiffinfo": {_ROWS_PER_STRIP: 16}}
+    if compression == "jpeg" or compression in _BILEVEL_ONLY:  # refined pixels are no longer black or white
         return {"compression": "tiff_adobe_deflate"}
-    if compression == "jpeg":
-        return {"compression": "jpeg", "quality": 95}
     if compression in _PREDICTED and predictor == 2:
         return {"compression": compression, "tiffinfo": {_PREDICTOR: 2}}
     return {"compression": compression}
@@ -241,4 +257,4 @@ def _dpi(tags: Mapping[int, Tag], order: str, name: str) -> tuple[float, float] 
         return None
     scale = {2: 1.0, 3: 2.54}.get(_one(tags, _DPI_UNIT, order, 2, name))
     across, down = tiff_tags.ratio(tags[_X_DPI], order), tiff_tags.ratio(tags[_Y_DPI], order)
-    return None if scale is None or not across or not down else (across * scale, down * scale)
+    return None if scale is None else resolution(across * scale, down * scale)
