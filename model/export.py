@@ -46,6 +46,8 @@ def export_refiner(
     `path` appears by rename, in an existing folder, and replaces a file of that name; after any error it is
     as it was. Raises NonFiniteError, LocalityError, ExportError, ParityError or OSError.
     """
+    if not path.parent.is_dir():
+        raise ExportError(f"the folder {path.parent} for the exported refiner does not exist")
     refiner = _frozen_copy(refiner)
     _require_finite(refiner)
     require_local(refiner)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from model.errors import LocalityError
+from model.errors import LocalityError, NonFiniteError
 from model.refiner import Refiner
 
 TOLERANCE = 1e-4
@@ -31,7 +31,7 @@ def require_local(refiner: Refiner) -> None:
     Looks for layers that cannot be local, then measures: a pixel must come out the same from a large image
     and from the tile of `config.receptive_field_radius` px around it, and from a batch of two and alone. The
     refiner must be in eval mode, float32, on the CPU. Raises LocalityError naming the layer or the
-    difference.
+    difference, or NonFiniteError.
     """
     for name, layer in refiner.named_modules():
         for kinds, reason in _FORBIDDEN:
@@ -51,7 +51,7 @@ def _require_tile_equals_crop(refiner: Refiner) -> None:
     from_whole = _refine(refiner, whole)[..., top + radius, left + radius]
     from_tile = _refine(refiner, tile)[..., radius, radius]
     difference = float((from_whole - from_tile).abs().max())
-    if not difference <= TOLERANCE:
+    if difference > TOLERANCE:
         raise LocalityError(
             f"the refiner declares a receptive field radius of {radius} px, but a pixel changes by "
             f"{difference:.2g} (range 2) when the image around that field is cut away: it looks further, or "
@@ -64,7 +64,7 @@ def _require_alone_equals_together(refiner: Refiner) -> None:
     together = _refine(refiner, pair)[:1]
     alone = _refine(refiner, [part[:1] for part in pair])
     difference = float((together - alone).abs().max())
-    if not difference <= TOLERANCE:
+    if difference > TOLERANCE:
         raise LocalityError(
             f"the other image of a batch changes a refined pixel by {difference:.2g} (range 2)"
         )
@@ -81,4 +81,6 @@ def _random(refiner: Refiner, batch: int, side: int) -> list[Tensor]:
 
 def _refine(refiner: Refiner, inputs: list[Tensor]) -> Tensor:
     refined: Tensor = refiner(*inputs)
+    if not torch.isfinite(refined).all():
+        raise NonFiniteError("the refiner gives NaN or infinite values for a random image")
     return refined

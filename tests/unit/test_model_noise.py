@@ -1,0 +1,84 @@
+"""The noise field: white, normal, and the same wherever it is cut."""
+
+import numpy as np
+import pytest
+
+from model.card import NoiseSpec
+from model.noise import noise_field
+
+PIXEL = NoiseSpec(pixel_channels=1, image_channels=0)
+BOTH = NoiseSpec(pixel_channels=2, image_channels=2)
+
+
+@pytest.mark.parametrize(("top", "left", "height", "width"), [(0, 0, 5, 7), (3, 11, 20, 1), (17, 1, 8, 30)])
+def test_the_field_of_a_tile_is_the_crop_of_the_whole_field(
+    top: int, left: int, height: int, width: int
+) -> None:
+    whole = noise_field(5, 40, 50, BOTH)
+
+    tile = noise_field(5, height, width, BOTH, top=top, left=left)
+
+    np.testing.assert_array_equal(tile, whole[top : top + height, left : left + width])
+
+
+def test_the_field_is_float32_with_pixel_channels_before_constant_image_channels() -> None:
+    field = noise_field(5, 6, 7, BOTH)
+
+    assert field.dtype == np.float32
+    assert field.shape == (6, 7, 4)
+    assert [len(np.unique(field[:, :, channel])) for channel in range(4)] == [42, 42, 1, 1]
+    assert field[0, 0, 2] != field[0, 0, 3]
+
+
+def test_a_refiner_without_noise_gets_an_empty_field() -> None:
+    assert noise_field(1, 3, 4, NoiseSpec(pixel_channels=0, image_channels=0)).shape == (3, 4, 0)
+
+
+def test_pixel_noise_is_standard_normal() -> None:
+    values = noise_field(7, 1000, 1000, PIXEL).ravel().astype(np.float64)
+
+    # Five standard errors of a million independent values.
+    assert abs(values.mean()) < 5e-3
+    assert abs(values.var() - 1.0) < 7.1e-3
+    assert abs((values**3).mean()) < 2e-2
+    assert abs((values**4).mean() - 3.0) < 5e-2
+    assert abs((values < -1.959964).mean() - 0.025) < 8e-4
+
+
+@pytest.mark.parametrize(("dy", "dx"), [(0, 1), (1, 0), (1, 1), (1, -1), (0, 2), (2, 0)])
+def test_neighbouring_pixels_are_uncorrelated(dy: int, dx: int) -> None:
+    field = noise_field(7, 500, 500, PIXEL)[:, :, 0]
+
+    shifted = np.roll(field, (dy, dx), axis=(0, 1))
+
+    assert abs((field * shifted).mean()) < 5 / 500  # five standard errors
+
+
+def test_seeds_and_channels_are_independent() -> None:
+    spec = NoiseSpec(pixel_channels=2, image_channels=0)
+    fields = [noise_field(seed, 200, 200, spec)[:, :, channel] for seed in (0, 1, -1) for channel in (0, 1)]
+
+    correlations = np.corrcoef([field.ravel() for field in fields])
+
+    assert np.abs(correlations - np.eye(6)).max() < 5 / 200
+
+
+def test_image_noise_is_standard_normal_over_seeds() -> None:
+    spec = NoiseSpec(pixel_channels=0, image_channels=1)
+    values = np.array([noise_field(seed, 1, 1, spec)[0, 0, 0] for seed in range(4000)])
+
+    assert abs(values.mean()) < 5 / 4000**0.5
+    assert abs(values.var() - 1.0) < 5 * (2 / 4000) ** 0.5
+
+
+def test_an_image_channel_does_not_repeat_a_pixel_channel() -> None:
+    field = noise_field(3, 64, 64, NoiseSpec(pixel_channels=1, image_channels=1))
+
+    assert field[0, 0, 0] != field[0, 0, 1]
+
+
+def test_the_same_seed_gives_these_very_values_on_every_machine() -> None:
+    field = noise_field(7, 1, 3, NoiseSpec(pixel_channels=1, image_channels=1))
+
+    golden = [[-0.9081191, -0.29344729], [0.87499517, -0.29344729], [0.8875718, -0.29344729]]
+    np.testing.assert_array_equal(field[0], np.array(golden, dtype=np.float32))
