@@ -12,10 +12,10 @@ HERE := $(shell pwd | cksum | cut -d' ' -f1)
 EMPTY := $(VENV)/.made-$(HERE)
 SERVICE := $(VENV)/.service-$(HERE)
 EVERYTHING := $(VENV)/.everything-$(HERE)
-INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
+INSTALL := $(BIN)/python -m pip --disable-pip-version-check install -qq -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test check format configuration bench train-smoke samples clean
+.PHONY: help setup demo serve test check format configuration samples bench train-smoke clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -73,6 +73,6 @@ $(SERVICE): pyproject.toml constraints.txt | $(EMPTY)
 	@touch $@
 
 $(EVERYTHING): $(SERVICE)
-	@echo "Installing the trainer and the tools into $(VENV) (once; torch is large)"
+	@echo "Installing the trainer and the tools into $(VENV) (once, some minutes: torch is large)"
 	@$(INSTALL) --no-build-isolation -e '.[train,dev]'
 	@touch $@
