@@ -2,22 +2,30 @@
 
 import importlib
 import math
+from collections.abc import Callable
+from typing import Final, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from model.errors import FeatureTransformError
 
 _STD_FLOOR = 1e-2
 """About one grey level of an 8-bit image in [-1, 1]: below it an image counts as flat."""
+_SURROUND_SIGMA = 2.25
+_SURROUND_RADIUS = 4
+"""The surroundings of a pixel for local contrast, px: 9 × 9, about the stroke of small print."""
+_CONTRAST_FLOOR = 0.1
+"""ε of local contrast, in [-1, 1]: about 13 grey levels of an 8-bit image, the grain of a poor camera."""
 
 
 def make_feature_transform(spec: str, channels: int) -> nn.Module:
     """Build ψ from its description, for images of `channels` channels.
 
     spec: one name, or several joined by `+`, each with an optional weight: `0.5*identity+derivatives`. Names
-    are `identity`, `derivatives`, `channel_mean`, `normalised`, `normalised_derivatives` and
-    `module:path.to.module:factory`, where `factory(channels)` returns an nn.Module [N, C, H, W] → tensor.
+    are `identity`, `derivatives`, `channel_mean`, `normalised`, `normalised_derivatives`, `local_contrast`
+    and `module:path.to.module:factory`, where `factory(channels)` returns an nn.Module [N, C, H, W] → tensor.
 
     The module maps images [N, C, H, W] in [-1, 1] to a list of tensors, one for each name; it is frozen
     and in eval mode, yet gradients pass through it to the image. Raises FeatureTransformError.
@@ -67,6 +75,43 @@ class _Normalised(nn.Module):
         return centred / (variance + _STD_FLOOR**2).sqrt()
 
 
+class _LocalContrast(nn.Module):
+    """Every pixel relative to its surroundings: (x − μ) / √(σ² + ε²), μ and σ² Gaussian-weighted around it.
+
+    Exposure, shading and contrast may change freely as long as structure stands out from ε; fading below it,
+    erasing or moving structure may not. Divisive normalisation (Heeger 1992), as in image quality measures.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        reach = torch.arange(-_SURROUND_RADIUS, _SURROUND_RADIUS + 1, dtype=torch.float32)
+        weights = torch.exp(-0.5 * (reach / _SURROUND_SIGMA).square())
+        self.register_buffer("kernel", weights / weights.sum(), persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        centred = image - self._surround(image)
+        variance = self._surround(centred.square())
+        return centred / (variance + _CONTRAST_FLOOR**2).sqrt()
+
+    def _surround(self, image: Tensor) -> Tensor:
+        """The Gaussian-weighted mean around every pixel; beyond the border the edge pixels repeat."""
+        channels = image.shape[1]
+        kernel = cast(Tensor, self.kernel).to(image.dtype)
+        padded = functional.pad(image, [_SURROUND_RADIUS] * 4, mode="replicate")
+        rows = functional.conv2d(padded, kernel.expand(channels, 1, 1, -1), groups=channels)
+        return functional.conv2d(rows, kernel[:, None].expand(channels, 1, -1, 1), groups=channels)
+
+
+_NAMED: Final[dict[str, Callable[[], nn.Module]]] = {
+    "identity": nn.Identity,
+    "derivatives": _Derivatives,
+    "channel_mean": _ChannelMean,
+    "normalised": _Normalised,
+    "normalised_derivatives": lambda: nn.Sequential(_Normalised(), _Derivatives()),
+    "local_contrast": _LocalContrast,
+}
+
+
 def _weighted(term: str, channels: int) -> tuple[float, nn.Module]:
     weight, star, name = term.rpartition("*")
     if not star:
@@ -81,22 +126,12 @@ def _weighted(term: str, channels: int) -> tuple[float, nn.Module]:
 
 
 def _named(name: str, channels: int) -> nn.Module:
-    match name:
-        case "identity":
-            return nn.Identity()
-        case "derivatives":
-            return _Derivatives()
-        case "channel_mean":
-            return _ChannelMean()
-        case "normalised":
-            return _Normalised()
-        case "normalised_derivatives":
-            return nn.Sequential(_Normalised(), _Derivatives())
+    if name in _NAMED:
+        return _NAMED[name]()
     if name.startswith("module:"):
         return _loaded(name.removeprefix("module:"), channels)
     raise FeatureTransformError(
-        f"there is no feature transform {name!r}; use identity, derivatives, channel_mean, normalised, "
-        "normalised_derivatives or module:path.to.module:factory"
+        f"there is no feature transform {name!r}; use {', '.join(_NAMED)} or module:path.to.module:factory"
     )
 
 

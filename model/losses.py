@@ -77,14 +77,16 @@ def discriminator_accuracy(logits_refined: Tensor, logits_real: Tensor) -> Tenso
 
 
 def gradient_penalty_r1(logits_real: Tensor, real: Tensor) -> Tensor:
-    """R1 penalty (Mescheder et al. 2018) without its γ/2: batch mean of ‖∂ Σ_patches d(y) / ∂y‖².
+    """R1 penalty (Mescheder et al. 2018) without its γ/2: batch mean of ‖∂ Σ_patches d(y) / ∂y‖² / patches.
+
+    Divided by the number of patches, because the squared norm grows with it: so one γ serves all image sizes.
 
     real: float [N, C, H, W] that required a gradient before D judged it; logits_real: D's answer
     [N, 2, h, w]. Returns a float32 scalar that can be differentiated once more.
     """
     total = evidence_of_refined(logits_real).float().sum()
     (gradient,) = torch.autograd.grad(total, real, create_graph=True)
-    return gradient.float().square().sum(dim=(1, 2, 3)).mean()
+    return gradient.float().square().sum(dim=(1, 2, 3)).mean() / patch_sum_scale(logits_real)
 
 
 def _parts(features: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:

@@ -48,6 +48,21 @@ def test_the_channel_mean_forgives_colour_but_not_its_mean(image: "torch.Tensor"
     assert distance("channel_mean", image + 0.1, image) == pytest.approx(0.1, rel=1e-5)
 
 
+def test_local_contrast_forgives_exposure_and_shading_but_not_erasing_fading_or_moving() -> None:
+    stripes = torch.zeros(1, 1, 32, 32)
+    stripes[..., 8:24:4] = -1.0
+    shading = torch.linspace(-0.2, 0.2, 32).reshape(1, 1, 32, 1)
+
+    exposed = distance("local_contrast", stripes * 0.7 + 0.3 + shading, stripes)
+    faded = distance("local_contrast", stripes * 0.1, stripes)
+    erased = distance("local_contrast", torch.zeros_like(stripes), stripes)
+    moved = distance("local_contrast", stripes.roll(1, dims=3), stripes)
+
+    assert exposed < 0.1 * erased
+    assert faded > 0.3 * erased
+    assert moved > 0.5 * erased
+
+
 @pytest.mark.parametrize("spec", ["normalised", "normalised_derivatives"])
 def test_normalised_transforms_forgive_brightness_and_contrast_of_each_image(
     spec: str, image: "torch.Tensor"
