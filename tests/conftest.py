@@ -71,8 +71,9 @@ def write_tiny_model(
     In grey levels, `refined = clip(filter(image) + offset + noise_gain * sum of the noise channels)`, rounded
     half to even. `radius` 0 means no filter, so `refined = clip(image + offset)`; a greater one adds a fixed
     random kernel of (2 radius + 1)^2 over all channels with zero padding. `poison`: inference fails whenever
-    a pixel of the batch has this value. `work`: so many multiplications of 256x256 matrices (under 1 ms each)
-    per inference. `card`: these fields replace those of the valid card.
+    a pixel of the batch has this value; the warm-up image uses the lower half of the range, so a value there
+    makes the model bad, one above makes it fail on some images. `work`: so many multiplications of 256x256
+    matrices (under 1 ms each) per inference. `card`: these fields replace those of the valid card.
     """
     path = root / name / str(version) / "refiner.onnx"
     path.parent.mkdir(parents=True, exist_ok=True)

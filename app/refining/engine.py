@@ -20,6 +20,8 @@ from app.refining.served import ServedModel
 from app.refining.session import Pixels, RefinerSession
 from app.settings import Settings
 
+_INTERRUPT_PERIOD_S = 0.05
+
 _log = logging.getLogger(__name__)
 
 
@@ -121,22 +123,28 @@ class Engine:
             return self._empty.wait_for(lambda: self._admission.load.images == 0, timeout_s)
 
     def close(self) -> None:
-        """Refuse new images, fail those that wait with ShuttingDown, end the threads. Idempotent."""
+        """Refuse new images, fail those inside with ShuttingDown, end the threads. Idempotent.
+
+        An inference that runs is interrupted after its current layer.
+        """
         with self._lock:
             self._admission.stopping = self._closed = True
             waiting = [refinement for lane in self._lanes.values() for refinement in lane.waiting]
             for lane in self._lanes.values():
                 lane.waiting.clear()
                 lane.wake.notify()
-            threads = list(self._threads.values())
+            threads = list(self._threads.items())
         for refinement in waiting:
-            refinement.fail(ShuttingDown("The service stopped before this image was refined."))
-        for thread in threads:
-            if thread is not current_thread():
-                thread.join()
+            refinement.fail(_stopped())
+        for lane, thread in threads:
+            while thread is not current_thread() and thread.is_alive():
+                lane.model.session.interrupt()  # again and again: it may have been just about to begin
+                thread.join(_INTERRUPT_PERIOD_S)
 
     def _settle(self, lane: Lane, pixels: int, future: Future[Pixels]) -> None:
         """Give back the room of an image, however its future came to its end."""
+        if future.cancelled():
+            future.set_running_or_notify_cancel()  # wakes those who wait for it with concurrent.futures.wait
         with self._lock:
             lane.discard(future)
             self._admission.give_back(pixels)
@@ -187,12 +195,13 @@ class Engine:
         try:
             refined = self._infer(model, batch)
         except InferenceFailed as error:
-            if len(batch) > 1:
+            if len(batch) > 1 and not self._closed:
                 for piece in batch:
                     self._refine(model, [piece])
-            else:
+                return
+            for piece in batch:
                 # A fresh error: the caught one's traceback keeps the whole batch in memory.
-                batch[0].refinement.fail(InferenceFailed(error.detail))
+                piece.refinement.fail(_stopped() if self._closed else InferenceFailed(error.detail))
             return
         for piece, window in zip(batch, refined, strict=True):
             piece.refinement.put(piece.tile, window)
@@ -232,3 +241,7 @@ class Engine:
                 observer(report)
             except Exception:  # noqa: BLE001 (an observer must not stop the refining)
                 _log.exception("an observer of the engine failed")
+
+
+def _stopped() -> ShuttingDown:
+    return ShuttingDown("The service stopped before this image was refined.")

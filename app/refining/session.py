@@ -67,6 +67,7 @@ class RefinerSession:
         )
         self.retired = False
         self._session: ort.InferenceSession | None = session
+        self._running: set[ort.RunOptions] = set()
 
     @classmethod
     def open(cls, path: Path, choice: ProviderChoice, threads: int = 0) -> RefinerSession:
@@ -102,13 +103,17 @@ class RefinerSession:
         if self._session is None:
             raise InferenceFailed(f"The session of model {self.card.name!r} is closed.")
         feed: dict[str, Any] = {"image": images} if noise is None else {"image": images, "noise": noise}
+        options = self._run_options(images)
+        self._running.add(options)
         try:
-            (refined,) = self._session.run(["refined"], feed, self._run_options(images))
+            (refined,) = self._session.run(["refined"], feed, options)
         except _ORT_ERRORS as error:
             raise InferenceFailed(
                 f"Model {self.card.name!r} failed on {images.shape[0]} image(s) of {images.shape[1]}x"
                 f"{images.shape[2]} px: {_first_line(error)}"
             ) from error
+        finally:
+            self._running.discard(options)
         if refined.shape != images.shape or refined.dtype != images.dtype:
             raise InferenceFailed(
                 f"Model {self.card.name!r} answered {refined.dtype} {list(refined.shape)} to {images.dtype} "
@@ -117,13 +122,18 @@ class RefinerSession:
         return refined  # type: ignore[no-any-return]  # onnxruntime has no types
 
     def warm_up(self) -> None:
-        """Run a real inference of one small image; raises InferenceFailed."""
+        """Run a real inference of one small image, a ramp of the darker half; raises InferenceFailed."""
         shape = (1, WARM_UP_SIDE, WARM_UP_SIDE, self.card.channels)
-        levels = np.linspace(0, self.card.peak, num=int(np.prod(shape))).reshape(shape)
+        levels = np.linspace(0, self.card.peak // 2, num=int(np.prod(shape))).reshape(shape)
         ramp: Pixels = levels.astype(self.card.dtype)
         spec = self.card.noise
         noise = noise_field(0, WARM_UP_SIDE, WARM_UP_SIDE, spec)[np.newaxis] if spec.channels else None
         self.run(ramp, noise)
+
+    def interrupt(self) -> None:
+        """Make what runs at this moment, in any thread, raise InferenceFailed after its current layer."""
+        for options in self._running.copy():
+            options.terminate = True
 
     def retire(self) -> None:
         """Mark the session as replaced; work that still holds it is finished on it."""
