@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,8 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 SERVE_WITHOUT_TRAINING_PACKAGES = """
-import io, sys
-from pathlib import Path
+import http.client, io, os, signal, sys, threading, time
 
 class Forbidden:
     names = {"torch", "onnx", "onnxscript", "tensorboard", "trainer"}
@@ -24,27 +24,34 @@ class Forbidden:
 
 sys.meta_path.insert(0, Forbidden())
 
-import asyncio
 import httpx
 from PIL import Image
-from app.main import create_app
-from app.settings import Settings
 
+models, port = sys.argv[1:]
 image = io.BytesIO()
 Image.new("L", (9, 7), 100).save(image, "PNG")
+answers = []
 
-async def refine():
-    service = create_app(Settings(models=Path(sys.argv[1]), device="cpu"))
-    async with (
-        service.router.lifespan_context(service),
-        httpx.AsyncClient(transport=httpx.ASGITransport(service), base_url="http://simtrue") as client,
-    ):
+def visit():
+    try:
+        client = httpx.Client(base_url=f"http://127.0.0.1:{port}", transport=httpx.HTTPTransport(retries=8))
         files = {"image": ("a.png", image.getvalue(), "image/png")}
-        return await client.post("/refine", files=files, headers={"Accept": "image/*"})
+        answers.append(client.post("/refine", files=files, headers={"Accept": "image/*"}))
+    finally:
+        os.kill(os.getpid(), signal.SIGTERM)
 
-answer = asyncio.run(refine())
+from app.cli import main
+
+threading.Thread(target=visit, daemon=True).start()
+sys.argv = ["simtrue", "serve", "--models", models, "--port", port, "--device", "cpu"]
+try:
+    main()
+except SystemExit as stop:
+    assert not stop.code, stop.code
+(answer,) = answers
 assert answer.status_code == 200, answer.text
 assert Image.open(io.BytesIO(answer.content)).getpixel((0, 0)) == 110
+print("refined")
 """
 
 
@@ -65,9 +72,13 @@ def test_the_service_refines_where_nothing_of_training_can_be_imported(
 ) -> None:
     write_model(tmp_path)
 
-    served = _python("-c", SERVE_WITHOUT_TRAINING_PACKAGES, str(tmp_path))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
 
-    assert served.returncode == 0, served.stderr
+    served = _python("-c", SERVE_WITHOUT_TRAINING_PACKAGES, str(tmp_path), str(port))
+
+    assert served.stdout.endswith("refined\n"), served.stdout + served.stderr
 
 
 @pytest.mark.parametrize("package", ["app", "model", "trainer"])
