@@ -13,7 +13,7 @@ from app.errors import BadModel, DeviceUnavailable, InferenceFailed, NoModelRead
 from app.refining.devices import ProviderChoice
 from app.refining.served import LastInference, ModelStatus, Readiness, ServedModel
 from app.refining.session import RefinerSession
-from app.refining.versions import ModelVersion, Shelf, fingerprint_of, look
+from app.refining.versions import ModelVersion, Shelf, look
 
 _log = logging.getLogger(__name__)
 
@@ -214,11 +214,10 @@ class ModelRepository:
         return _Entry(model, source, LastInference(now, None))
 
     def _refuse(self, source: ModelVersion, error: BadModel) -> None:
-        """Remember a bad file, unless it changed while it was read: then it is simply tried again."""
-        if fingerprint_of(source.path) == source.fingerprint:
-            _log.warning("%s", error.detail)
-            with self._lock:
-                self._refused[source] = error.detail
+        """Remember a bad file; if it changed since the look, the next look finds another fingerprint."""
+        _log.warning("%s", error.detail)
+        with self._lock:
+            self._refused[source] = error.detail
 
     def _swap(self, entry: _Entry) -> None:
         model = entry.model

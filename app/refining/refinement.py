@@ -82,15 +82,13 @@ class Refinement:
 
         Copies, so that no result keeps the memory of a whole batch alive.
         """
-        if self.future.done():
-            return
         if self._canvas is None:
             self._canvas = np.empty_like(self._image, order="C")
         self._canvas[tile.core.within] = refined[tile.core.relative_to(tile.window).within]
         self._returned += 1
         if self._returned == len(self._plan):
             canvas, self._canvas = self._canvas, None
-            with suppress(InvalidStateError):  # cancelled between the last tile and here
+            with suppress(InvalidStateError):  # cancelled meanwhile
                 self.future.set_result(canvas)
 
     def fail(self, error: SimtrueError) -> None:

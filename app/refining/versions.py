@@ -54,15 +54,6 @@ def look(root: Path) -> Shelf:
     return Shelf(found, problem)
 
 
-def fingerprint_of(path: Path) -> Fingerprint | None:
-    """Take the fingerprint of a file, or None when there is none."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return Fingerprint(status.st_mtime_ns, status.st_size, status.st_ino)
-
-
 def _versions(folder: Path) -> tuple[ModelVersion, ...]:
     try:
         numbers = sorted((int(e.name) for e in folder.iterdir() if _VERSION.fullmatch(e.name)), reverse=True)
@@ -71,6 +62,14 @@ def _versions(folder: Path) -> tuple[ModelVersion, ...]:
     found = []
     for number in numbers:
         path = folder / str(number) / MODEL_FILE
-        if fingerprint := fingerprint_of(path):
+        if fingerprint := _fingerprint(path):
             found.append(ModelVersion(folder.name, number, path, fingerprint))
     return tuple(found)
+
+
+def _fingerprint(path: Path) -> Fingerprint | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return Fingerprint(status.st_mtime_ns, status.st_size, status.st_ino)

@@ -6,6 +6,7 @@ An observer that blocks holds the thread of a model in place, so that a test dec
 import threading
 import time
 import tracemalloc
+import weakref
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import replace
@@ -313,6 +314,19 @@ def test_a_cancelled_image_is_never_run(make_engine, served):
         assert engine.load.images == 2
     _results([stays])
     assert gate.batches == [(1, 25)]
+
+
+def test_a_cancelled_image_frees_its_memory_at_once(make_engine, served):
+    engine, model = make_engine(), served()
+    with held(engine, model):
+        image = _blank(model, 4, 4)
+        freed = threading.Event()
+        weakref.finalize(image, freed.set)
+        future = engine.submit(model, image, 0)
+        del image
+        assert not freed.is_set()
+        future.cancel()
+        assert freed.is_set(), "without waiting for the garbage collector or for its turn"
 
 
 def test_the_waiting_tiles_of_a_cancelled_giant_are_dropped(make_engine, served):

@@ -56,10 +56,11 @@ def test_a_new_version_is_served_without_a_restart(tiny_root, write_model):
         assert services.models.get().version == 2
 
 
-def test_leaving_finishes_what_is_in_flight(tiny_root):
-    with open_services(_settings(tiny_root)) as services:
+def test_leaving_finishes_what_is_in_flight(tmp_path, write_model):
+    write_model(tmp_path, work=50)
+    with open_services(_settings(tmp_path, max_batch_images=1)) as services:
         model = services.models.get()
-        futures = [services.engine.submit(model, np.zeros((9, 9, 1), np.uint8), 0) for _ in range(50)]
+        futures = [services.engine.submit(model, np.zeros((9, 9, 1), np.uint8), 0) for _ in range(10)]
     assert all((future.result(0) == 10).all() for future in futures)
 
 

@@ -67,6 +67,14 @@ def test_a_closed_session_refuses_to_run(tmp_path, write_model):
         session.warm_up()
 
 
+def test_opening_a_model_prints_nothing_about_its_oddities(tmp_path, write_model, capfd):
+    path = write_model(tmp_path)
+    unused = onnx.numpy_helper.from_array(np.zeros(3, np.float32), "unused")
+    _rewrite(path, lambda model: model.graph.initializer.append(unused))
+    _open(path)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(BadModel, match=r"refiner.onnx cannot be read: No such file or directory\.$"):
         _open(tmp_path / "refiner.onnx")
