@@ -292,6 +292,15 @@ def test_a_missing_folder_is_named_and_not_made(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_file_that_cannot_be_put_in_place_leaves_no_half_of_it(tmp_path: Path) -> None:
+    (tmp_path / "refiner.onnx").mkdir()
+
+    with pytest.raises(IsADirectoryError):
+        export_refiner(trained_looking(SMALL), draft(), tmp_path / "refiner.onnx", sizes=SIZES)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["refiner.onnx"]
+
+
 def test_tiles_with_a_halo_of_the_radius_give_the_bytes_of_the_whole_image(exported: Exported) -> None:
     session = onnxruntime.InferenceSession(exported.path, providers=["CPUExecutionProvider"])
     image = random_batch(16, 1, 40, 44, 3)
