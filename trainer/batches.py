@@ -16,10 +16,10 @@ def to_unit_range(images: Images, peak: int, device: torch.device) -> Tensor:
 
     The scale of export: levels / (peak / 2) - 1, `peak` being 255 or 65535.
     """
-    batch = torch.from_numpy(np.ascontiguousarray(images))
+    batch = torch.from_numpy(np.require(images, requirements=["C", "W"]))
     if device.type == "cuda":
         batch = batch.pin_memory().to(device, non_blocking=True)
-    return (batch.to(torch.float32) * (2.0 / peak) - 1.0).permute(0, 3, 1, 2)
+    return (batch.to(torch.float32) / (peak / 2.0) - 1.0).permute(0, 3, 1, 2)
 
 
 def to_grey_levels(images: Tensor, peak: int) -> Images:

@@ -1,6 +1,7 @@
 """Owns `simtrue-train`: its commands, their flags and exit codes."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         parsed.run(parsed)
     except TrainerError as error:
-        print(f"simtrue-train: {error}", file=sys.stderr)  # noqa: T201
+        if os.environ.get("RANK", "0") == "0":
+            print(f"simtrue-train: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(1)
     except KeyboardInterrupt:
         print("simtrue-train: stopped; resume goes on from the last checkpoint", file=sys.stderr)  # noqa: T201
@@ -27,19 +29,15 @@ def _parser() -> argparse.ArgumentParser:
         prog="simtrue-train", description="Train a refiner that makes simulated images look real."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _add_fit(commands)
-    _add_resume(commands)
+    for add in (_add_fit, _add_resume, _add_export, _add_preview, _add_evaluate):
+        add(commands)
     return parser
 
 
 def _add_fit(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     fit = commands.add_parser("fit", help="train a refiner from synthetic and real images")
     fit.add_argument(
-        "--config",
-        type=Path,
-        default=None,
-        metavar="FILE",
-        help="TOML file of settings, above the preset, below flags",
+        "--config", type=Path, metavar="FILE", help="TOML file of settings: above the preset, below flags"
     )
     add_flags(fit)
     fit.set_defaults(run=_fit)
@@ -48,7 +46,43 @@ def _add_fit(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 def _add_resume(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     resume = commands.add_parser("resume", help="go on with a run as if it had never stopped")
     resume.add_argument("folder", type=Path, metavar="RUN", help="run folder")
+    resume.add_argument("--steps", type=int, metavar="N", help="new number of steps, saved with the run")
     resume.set_defaults(run=_resume)
+
+
+def _add_export(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    export = commands.add_parser("export", help="publish a run's refiner into a model repository")
+    export.add_argument("folder", type=Path, metavar="RUN", help="run folder")
+    export.add_argument("--models", type=Path, required=True, metavar="ROOT", help="model repository")
+    export.add_argument("--name", required=True, help="name of the model: a-z, 0-9, dot, dash, underscore")
+    export.add_argument("--version", type=int, metavar="N", help="version [the highest one there plus 1]")
+    for field in ("description", "licence", "attribution"):
+        export.add_argument(f"--{field}", default="not stated", metavar="TEXT", help=f"{field} [not stated]")
+    export.set_defaults(run=_export)
+
+
+def _add_preview(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    preview = commands.add_parser("preview", help="draw synthetic, refined and real samples of a run")
+    preview.add_argument("folder", type=Path, metavar="RUN", help="run folder")
+    preview.add_argument("--out", type=Path, metavar="PNG", help="picture to write [RUN/preview.png]")
+    preview.add_argument(
+        "--strength", type=float, default=1.0, metavar="X", help="0: synthetic, 1: refined [1.0]"
+    )
+    preview.set_defaults(run=_preview)
+
+
+def _add_evaluate(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    evaluate = commands.add_parser("evaluate", help="judge how real refined images look, and what they keep")
+    evaluate.add_argument("refiner", type=Path, metavar="RUN|ONNX", help="run folder or exported file")
+    evaluate.add_argument("--synthetic", metavar="TEXT", help="synthetic images [those of the run]")
+    evaluate.add_argument("--real", metavar="TEXT", help="real images [those of the run]")
+    evaluate.add_argument("--seeds", type=int, default=3, metavar="N", help="judges to train [3]")
+    evaluate.add_argument("--images", type=int, default=2000, metavar="N", help="images of each set [2000]")
+    evaluate.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers here")
+    evaluate.set_defaults(run=_evaluate)
+
+
+# The commands import what they need: `--help` and a wrong flag must not wait for torch.
 
 
 def _fit(arguments: argparse.Namespace) -> None:
@@ -61,7 +95,28 @@ def _fit(arguments: argparse.Namespace) -> None:
 def _resume(arguments: argparse.Namespace) -> None:
     from trainer.commands import resume
 
-    resume(arguments.folder)
+    resume(arguments.folder, arguments.steps)
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    from trainer.commands import export
+    from trainer.publish import Label
+
+    label = Label(arguments.name, arguments.description, arguments.licence, arguments.attribution)
+    export(arguments.folder, arguments.models, label, arguments.version)
+
+
+def _preview(arguments: argparse.Namespace) -> None:
+    from trainer.commands import preview
+
+    preview(arguments.folder, arguments.out or arguments.folder / "preview.png", arguments.strength)
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from trainer.commands import Comparison, evaluate
+
+    comparison = Comparison(arguments.synthetic, arguments.real, arguments.seeds, arguments.images)
+    evaluate(arguments.refiner, comparison, arguments.json)
 
 
 if __name__ == "__main__":

@@ -1,96 +1,94 @@
-"""Owns `fit` and `resume`: the processes, the run folder, and the way from one to the other."""
+"""Owns what each command of `simtrue-train` does, beyond reading its flags."""
 
+import json
+import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
-from trainer.allocator import keep_freed_memory
-from trainer.checkpoint import load_newest
+from rich.console import Console as RichConsole
+
 from trainer.config import TrainConfig
 from trainer.console import Console
 from trainer.data import TrainingData, load_data
-from trainer.distributed import World, open_world
-from trainer.hardware import backend, choose_hardware
-from trainer.loop import train
-from trainer.recorder import Recorder
-from trainer.run_folder import RunFolder, claim_run_folder
-from trainer.training import Training, build_training
+from trainer.disk import write_atomically
+from trainer.errors import ConfigError
+from trainer.evaluation.candidate import load_candidate
+from trainer.evaluation.evaluate import evaluate as judge_candidate
+from trainer.evaluation.judge import Judging
+from trainer.evaluation.report import print_report, to_json
+from trainer.options import resolve
+from trainer.preview import write_preview
+from trainer.publish import Label, publish
+from trainer.run_folder import RunFolder
+from trainer.running import fit, resume
+from trainer.trained import load_trained
+
+__all__ = ["Comparison", "evaluate", "export", "fit", "preview", "resume"]
 
 
-def fit(config: TrainConfig) -> RunFolder:
-    """Train a new run to its end; a run that cannot start leaves no folder behind."""
-    keep_freed_memory()
-    with open_world(backend(config)) as world:
-        world.shard(config.batch_size)
-        folder = world.from_main(claim_run_folder(config) if world.is_main else RunFolder(Path()))
-        try:
-            run = _prepare(config, folder, world)
-        except BaseException:
-            if world.is_main:
-                folder.discard()
-            raise
-        _run(run, folder)
-    return folder
+@dataclass(frozen=True)
+class Comparison:
+    """What an evaluation compares: images where not the run's own, and how many judges see how many."""
+
+    synthetic: str | None
+    real: str | None
+    seeds: int
+    images: int
 
 
-def resume(path: Path) -> RunFolder:
-    """Go on with a run from its newest whole checkpoint, or from its beginning when there is none yet."""
-    keep_freed_memory()
-    folder = RunFolder(path)
-    config = folder.read_config()
-    with open_world(backend(config)) as world:
-        run = _prepare(config, folder, world)
-        _restore(run, folder)
-        _run(run, folder)
-    return folder
-
-
-def _prepare(config: TrainConfig, folder: RunFolder, world: World) -> Training:
+def export(run: Path, models: Path, label: Label, version: int | None) -> None:
+    """Publish a run's refiner and say what was measured."""
     console = Console()
-    hardware = choose_hardware(config, world.local_rank, world.local_size)
-    data = load_data(
-        config,
-        folder.cache,
-        console.decoding if world.is_main else lambda _role, _done, _total: None,
-        owns_cache=world.is_main,
-        barrier=world.barrier,
-    )
-    if world.is_main:
-        console.say(f"{folder.path}: {_describe(data)}; {hardware}")
-    return build_training(config, data, world, hardware)
-
-
-def _describe(data: TrainingData) -> str:
-    height, width = data.window
-    return (
-        f"{len(data.synthetic)} synthetic and {len(data.real)} real images, {height}x{width} px, "
-        f"{data.channels} x {data.bit_depth} bits"
+    path, card = publish(load_trained(run, console.say), models, label, version)
+    console.say(
+        f"published {path}: step {card.steps}, {card.parameters} parameters; torch and {card.parity.runtime} "
+        f"differ by at most {card.parity.max_difference} grey levels, in "
+        f"{card.parity.differing_fraction:.4%} of the values"
     )
 
 
-def _restore(run: Training, folder: RunFolder) -> None:
+def preview(run: Path, out: Path, strength: float) -> None:
+    """Draw a run's samples into `out`."""
+    if not 0.0 <= strength <= 1.0:
+        raise ConfigError(f"--strength {strength} is not between 0 and 1")
     console = Console()
-    checkpoint = load_newest(folder.checkpoints, console.say if run.world.is_main else lambda _sentence: None)
-    if checkpoint is not None:
-        run.load_state_dict(checkpoint.state)
-    if run.world.is_main:
-        origin = "the beginning: there is no checkpoint yet" if checkpoint is None else str(checkpoint.path)
-        console.say(f"going on from {origin}")
+    trained = load_trained(run, console.say)
+    with tempfile.TemporaryDirectory() as cache:
+        data = load_data(trained.config, Path(cache), console.decoding)
+        write_preview(trained, data, out, strength)
+    console.say(f"wrote {out}")
 
 
-def _run(run: Training, folder: RunFolder) -> None:
-    if not run.world.is_main:
-        train(run, None)
-        return
+def evaluate(refiner: Path, comparison: Comparison, json_file: Path | None) -> None:
+    """Judge a refiner, show the table, keep the numbers with the run and in `json_file`."""
+    if comparison.seeds < 1 or comparison.images < 8:
+        raise ConfigError(
+            f"--seeds {comparison.seeds} and --images {comparison.images}: an evaluation needs at least "
+            "1 judge and 8 images"
+        )
     console = Console()
-    with folder.locked():
-        recorder = Recorder(folder, run, console)
-        try:
-            train(run, recorder)
-        finally:
-            recorder.close()
-    _summarise(run, folder, console)
+    candidate = load_candidate(refiner, console.say)
+    with tempfile.TemporaryDirectory() as cache:
+        data = _images(refiner, comparison, Path(cache), console)
+        evaluation = judge_candidate(
+            candidate, data, comparison.seeds, Judging(most_images=comparison.images)
+        )
+    print_report(evaluation, RichConsole())
+    text = json.dumps(to_json(evaluation), indent=2).encode() + b"\n"
+    kept = RunFolder(refiner).evaluation if refiner.is_dir() else None
+    for path in (kept, json_file):
+        if path is not None:
+            write_atomically(path, lambda file: file.write(text))
 
 
-def _summarise(run: Training, folder: RunFolder, console: Console) -> None:
-    console.say(f"finished step {run.clock.step}: {folder.path}")
-    for alarm in run.alarms.told():
-        console.alarm(alarm)
+def _images(refiner: Path, comparison: Comparison, cache: Path, console: Console) -> TrainingData:
+    given = {"synthetic": comparison.synthetic, "real": comparison.real}
+    named = {role: source for role, source in given.items() if source is not None}
+    # Batches are a matter of training: two images are enough here.
+    few = {"batch_size": 2, "history_capacity": 0}
+    config: TrainConfig
+    if refiner.is_dir():
+        config = RunFolder(refiner).read_config().model_copy(update={**named, **few})
+    else:
+        config = resolve({**named, **few})
+    return load_data(config, cache, console.decoding)

@@ -161,8 +161,8 @@ class TrainConfig(BaseModel):
         "identity",
         min_length=1,
         max_length=500,
-        description="psi: identity, derivatives, channel_mean, normalised, normalised_derivatives or "
-        "module:PATH:FACTORY; several joined as 0.5*identity+derivatives",
+        description="psi: identity, derivatives, channel_mean, normalised, normalised_derivatives, "
+        "local_contrast or module:PATH:FACTORY; several joined as 0.5*identity+derivatives",
         json_schema_extra=LOSSES,
     )
     adversarial_loss: Literal["cross_entropy", "least_squares"] = Field(

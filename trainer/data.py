@@ -35,12 +35,12 @@ class TrainingData:
     @property
     def bit_depth(self) -> int:
         """8 or 16."""
-        return 8 * self.synthetic.dtype.itemsize
+        return 8 if self.synthetic.dtype == np.uint8 else 16
 
     @property
     def peak(self) -> int:
         """The largest grey level: 255 or 65535."""
-        return 2**self.bit_depth - 1
+        return (1 << self.bit_depth) - 1
 
 
 class _DecodedElsewhereError(Exception):
@@ -66,7 +66,7 @@ def load_data(
     )
     _check_paths(synthetic_source, real_source)
     sets = [
-        _load(source, config, cache, report, owns_cache, barrier)
+        _load(source, config, cache, report, owns_cache=owns_cache, barrier=barrier)
         for source in (synthetic_source, real_source)
     ]
     synthetic, real = sets
@@ -79,6 +79,7 @@ def _load(
     config: TrainConfig,
     cache: Path,
     report: Report,
+    *,
     owns_cache: bool,
     barrier: Callable[[], None],
 ) -> Images:

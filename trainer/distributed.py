@@ -1,6 +1,7 @@
 """Owns what several processes share: who this one is, its part of a batch, and the few collective calls."""
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -79,7 +80,7 @@ class World:
         return DistributedDataParallel(
             module,
             device_ids=[device.index] if device.type == "cuda" else None,
-            broadcast_buffers=False,
+            forward_sync_buffers=False,
             gradient_as_bucket_view=True,
         )
 
@@ -98,6 +99,11 @@ def open_world(backend: str) -> Iterator[World]:
     )
     distributed.init_process_group(backend, timeout=PEER_TIMEOUT)
     try:
-        yield world
+        with warnings.catch_warnings():
+            # A convolution of one channel has two equal layouts; DDP warns that it copies between them.
+            warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides", UserWarning)
+            yield world
+        # No process may hang up while another still listens.
+        distributed.barrier()
     finally:
         distributed.destroy_process_group()

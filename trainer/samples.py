@@ -23,7 +23,7 @@ def sample_rows(refiner: Refiner, data: TrainingData, seed: int, columns: int) -
 
 
 def draw_images(images: Images, window: tuple[int, int], seed: int, stream: Stream, count: int) -> Images:
-    """`count` different images of a set (fewer if it is smaller), cut to their central window: [n, H, W, C]."""
+    """`count` different images of a set (fewer if it is smaller), their central windows: [n, H, W, C]."""
     rng = np.random.default_rng(stream_seed(seed, stream))
     chosen = np.sort(rng.permutation(len(images))[:count])
     top, left = ((size - part) // 2 for size, part in zip(images.shape[1:3], window, strict=True))

@@ -68,8 +68,8 @@ def refiner_step(
     """Update R on Eq. 4: realism + λ · self-regularization; without `adversarial` on the second term alone.
 
     synthetic: float [N, C, H, W] in [-1, 1]; noise: float [N, K, H, W] or None. D stays as it is: gradients
-    pass through it to R, none is computed for its weights. Returns REFINER_TERMS: losses as means over patches and
-    batch (before `scale`), the change in units of [-1, 1].
+    pass through it to R, none is computed for its weights. Returns REFINER_TERMS: losses as means over
+    patches and batch (before `scale`), the change in units of [-1, 1].
     """
     with frozen(discriminator):
         with objective.autocast():

@@ -27,7 +27,7 @@ from trainer.step import DISCRIMINATOR_TERMS, REFINER_TERMS, Learner, Objective
 
 @dataclass
 class Clock:
-    """How far a run is. Data position and noise follow from the update counts, so need no state of their own."""
+    """How far a run is. Data position and noise follow from the update counts and need no other state."""
 
     warmup_refiner: int = 0
     warmup_discriminator: int = 0
@@ -114,6 +114,7 @@ def build_training(config: TrainConfig, data: TrainingData, world: World, hardwa
     """Put a run together at its very beginning; ConfigError when config and images do not fit."""
     device = hardware.device
     networks = build_networks(config, data.channels, device)
+    ema = Ema(networks.refiner, config.ema_decay)
     if hardware.compile:
         _compile(networks, config)
     return Training(
@@ -127,7 +128,7 @@ def build_training(config: TrainConfig, data: TrainingData, world: World, hardwa
         objective=_objective(config, data, networks, hardware),
         streams=_streams(config, data, world, device),
         history=_history(config),
-        ema=Ema(networks.refiner, config.ema_decay),
+        ema=ema,
         meters=Meters((*REFINER_TERMS, *DISCRIMINATOR_TERMS), device),
         alarms=Alarms(config.steps),
         clock=Clock(),

@@ -1,0 +1,70 @@
+"""Owns what is evaluated: the refiner of a run, or a published ONNX file, as one function on grey levels."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from model.card import ModelCard, read_card
+from model.errors import CardError
+from model.noise import noise_field
+from trainer.errors import DataError
+from trainer.samples import refine_levels
+from trainer.sources import Images
+from trainer.trained import load_trained
+
+AT_ONCE = 32
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A refiner under evaluation."""
+
+    name: str
+    channels: int
+    bit_depth: int
+    refine: Callable[[Images, int], Images]
+    """Grey levels [N, H, W, C] and the seed of the first image's noise → refined grey levels."""
+
+
+def load_candidate(path: Path, tell: Callable[[str], None]) -> Candidate:
+    """Open a run folder or an exported file; a TrainerError says what is wrong with it."""
+    return _from_onnx(path) if path.suffix == ".onnx" else _from_run(path, tell)
+
+
+def _from_run(path: Path, tell: Callable[[str], None]) -> Candidate:
+    trained = load_trained(path, tell)
+    return Candidate(
+        f"{path} at step {trained.step}",
+        trained.refiner.config.channels,
+        trained.bit_depth,
+        lambda images, seed: refine_levels(trained.refiner, images, seed),
+    )
+
+
+def _from_onnx(path: Path) -> Candidate:
+    if not path.is_file():
+        raise DataError(f"there is no file {path}")
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    try:
+        card = read_card(session.get_modelmeta().custom_metadata_map)
+    except CardError as error:
+        raise DataError(f"{path} is not a refiner: {error}") from error
+    return Candidate(
+        str(path), card.channels, card.bit_depth, lambda images, seed: _run(session, card, images, seed)
+    )
+
+
+def _run(session: onnxruntime.InferenceSession, card: ModelCard, images: Images, seed: int) -> Images:
+    refined = np.empty_like(images)
+    for start in range(0, len(images), AT_ONCE):
+        part = images[start : start + AT_ONCE]
+        inputs: dict[str, object] = {"image": part}
+        if card.noise.channels:
+            height, width = part.shape[1:3]
+            fields = [noise_field(seed + start + i, height, width, card.noise) for i in range(len(part))]
+            inputs["noise"] = np.stack(fields)
+        refined[start : start + AT_ONCE] = session.run(None, inputs)[0]
+    return refined

@@ -1,0 +1,114 @@
+"""Owns `fit` and `resume`: the processes, the run folder, and the way from one to the other."""
+
+from contextlib import nullcontext
+from pathlib import Path
+
+from trainer.allocator import keep_freed_memory
+from trainer.checkpoint import load_newest
+from trainer.config import TrainConfig
+from trainer.console import Console
+from trainer.data import TrainingData, load_data
+from trainer.distributed import World, open_world
+from trainer.hardware import Hardware, backend, choose_hardware
+from trainer.loop import train
+from trainer.options import validate
+from trainer.recorder import Recorder
+from trainer.run_folder import RunFolder, claim_run_folder
+from trainer.training import Training, build_training
+
+
+def fit(config: TrainConfig) -> RunFolder:
+    """Train a new run to its end; a run that cannot start leaves no folder behind."""
+    keep_freed_memory()
+    with open_world(backend(config)) as world:
+        world.shard(config.batch_size)
+        hardware = choose_hardware(config, world.local_rank, world.local_size)
+        config = world.from_main(_settled(config, hardware))
+        folder = world.from_main(claim_run_folder(config) if world.is_main else RunFolder(Path()))
+        with folder.locked() if world.is_main else nullcontext():
+            try:
+                run = _prepare(config, folder, world, hardware)
+            except BaseException:
+                if world.is_main:
+                    folder.discard()
+                raise
+            _run(run, folder)
+    return folder
+
+
+def resume(path: Path, steps: int | None = None) -> RunFolder:
+    """Go on with a run from its newest whole checkpoint, or from its beginning when there is none yet.
+
+    `steps` replaces the number of steps of Algorithm 1.
+    """
+    keep_freed_memory()
+    folder = RunFolder(path)
+    config = folder.read_config()
+    with open_world(backend(config)) as world, folder.locked() if world.is_main else nullcontext():
+        if steps is not None:
+            config = validate({**config.model_dump(), "steps": steps})
+            if world.is_main:
+                folder.write_config(config)
+        hardware = choose_hardware(config, world.local_rank, world.local_size)
+        run = _prepare(config, folder, world, hardware)
+        _restore(run, folder)
+        _run(run, folder)
+    return folder
+
+
+def _settled(config: TrainConfig, hardware: Hardware) -> TrainConfig:
+    """The config with its measured precision fixed, so that a resumed run cannot decide otherwise."""
+    return config.model_copy(update={"precision": "bf16" if hardware.bf16 else "fp32"})
+
+
+def _prepare(config: TrainConfig, folder: RunFolder, world: World, hardware: Hardware) -> Training:
+    console = Console()
+    data = load_data(
+        config,
+        folder.cache,
+        console.decoding if world.is_main else lambda _role, _done, _total: None,
+        owns_cache=world.is_main,
+        barrier=world.barrier,
+    )
+    if world.is_main:
+        console.say(f"{folder.path}: {_describe(data)}; {hardware}")
+    return build_training(config, data, world, hardware)
+
+
+def _describe(data: TrainingData) -> str:
+    height, width = data.window
+    return (
+        f"{len(data.synthetic)} synthetic and {len(data.real)} real images, {height}x{width} px, "
+        f"{data.channels} x {data.bit_depth} bits"
+    )
+
+
+def _restore(run: Training, folder: RunFolder) -> None:
+    console = Console()
+    checkpoint = run.world.from_main(
+        load_newest(folder.checkpoints, console.say) if run.world.is_main else None
+    )
+    if checkpoint is not None:
+        run.load_state_dict(checkpoint.state)
+    if run.world.is_main:
+        origin = "the beginning: there is no checkpoint yet" if checkpoint is None else str(checkpoint.path)
+        console.say(f"going on from {origin}")
+
+
+def _run(run: Training, folder: RunFolder) -> None:
+    if not run.world.is_main:
+        train(run, None)
+        return
+    console = Console()
+    recorder = Recorder(folder, run, console)
+    try:
+        train(run, recorder)
+    finally:
+        recorder.close()
+    _summarise(run, folder, console)
+
+
+def _summarise(run: Training, folder: RunFolder, console: Console) -> None:
+    console.say(f"finished step {run.clock.step}: {folder.path}")
+    for alarm in run.alarms.told():
+        console.alarm(alarm)
