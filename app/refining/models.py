@@ -15,6 +15,8 @@ from app.refining.served import LastInference, ModelStatus, Readiness, ServedMod
 from app.refining.session import RefinerSession
 from app.refining.versions import ModelVersion, Shelf, look
 
+__all__ = ["LastInference", "ModelRepository", "ModelStatus", "Readiness", "ServedModel"]
+
 _log = logging.getLogger(__name__)
 
 
