@@ -1,0 +1,113 @@
+"""COCO documents: images, annotations, categories; boxes, polygons, run-length masks, keypoints."""
+
+from __future__ import annotations
+
+from app.annotations import rle
+from app.annotations.json_text import JsonValue
+from app.annotations.matching import Matching
+from app.annotations.rle import RleError
+from app.annotations.shapes import Collector, Mask, Point, add_shape, label_of, number, numbers, point_list
+
+NAME = "coco"
+
+
+def recognises(document: JsonValue) -> bool:
+    """An object with lists named images and annotations."""
+    return (
+        isinstance(document, dict)
+        and isinstance(document.get("images"), list)
+        and isinstance(document.get("annotations"), list)
+    )
+
+
+def read(document: JsonValue, matching: Matching) -> None:
+    """One shape per annotation; annotations of images that were not sent are passed over."""
+    assert isinstance(document, dict)
+    labels = _labels(document.get("categories"))
+    images = _images(document["images"], matching)
+    annotations = document["annotations"]
+    assert isinstance(annotations, list)
+    for position, annotation in enumerate(annotations):
+        if not isinstance(annotation, dict):
+            matching.report(f"Annotation {position} is no object.")
+            continue
+        key = _id(annotation.get("image_id"))
+        if key not in images:
+            matching.report(f"Annotation {position} belongs to image_id {key[:40]}, which is not listed.")
+        elif (collector := images[key]) is not None:
+            read_object(annotation, position, labels.get(_id(annotation.get("category_id"))), collector)
+
+
+def read_object(
+    entry: dict[str, JsonValue],
+    source: int,
+    label: str | None,
+    into: Collector,
+    box: tuple[float, float, float, float] | None = None,
+) -> None:
+    """Adds the shape of an object with COCO's keys: bbox [x, y, width, height], segmentation, keypoints
+    [x, y, v].
+
+    Of mask, polygons and box the most exact one decides the shape's kind; keypoints of visibility 0 are
+    dropped. box: corners x1, y1, x2, y2 if the caller has them already.
+    """
+    if box is None and "bbox" in entry:
+        sides = numbers(entry["bbox"], 4)
+        if sides is None:
+            into.report(f"Annotation {source} has a bbox that is not a list of 4 numbers.")
+            return
+        box = (sides[0], sides[1], sides[0] + sides[2], sides[1] + sides[3])
+    mask, polygons = _segmentation(entry.get("segmentation"), source, into)
+    if mask is not None and box is None:
+        box = rle.bounds(mask)
+    points = _keypoints(entry.get("keypoints"))
+    add_shape(into, source, label=label, box=box, polygons=polygons, points=points, mask=mask)
+
+
+def _labels(categories: JsonValue) -> dict[str, str | None]:
+    if not isinstance(categories, list):
+        return {}
+    return {
+        _id(entry.get("id")): label_of(entry.get("name")) for entry in categories if isinstance(entry, dict)
+    }
+
+
+def _images(entries: JsonValue, matching: Matching) -> dict[str, Collector | None]:
+    """The collector of every listed image by its id; None for those not sent, or of another size than
+    listed.
+    """
+    assert isinstance(entries, list)
+    images: dict[str, Collector | None] = {}
+    for position, entry in enumerate(entries):
+        if isinstance(entry, dict):
+            collector = matching.of_entry(entry, position, len(entries))
+            fits = collector is not None and collector.is_of_size(entry.get("width"), entry.get("height"))
+            images[_id(entry.get("id"))] = collector if fits else None
+    return images
+
+
+def _segmentation(value: JsonValue, source: int, into: Collector) -> tuple[Mask | None, list[list[Point]]]:
+    if isinstance(value, dict):
+        try:
+            return rle.read_mask(value, into.image), []
+        except RleError as error:
+            into.report(f"Annotation {source} {error}.")
+            return None, []
+    if not isinstance(value, list):
+        return None, []
+    polygons = [point_list(polygon) for polygon in value]
+    return None, [polygon for polygon in polygons if polygon]
+
+
+def _keypoints(value: JsonValue) -> list[Point]:
+    """Points of a flat [x, y, v, ...] list that are labelled (v > 0)."""
+    if not isinstance(value, list) or len(value) % 3:
+        return []
+    flat = [number(item) for item in value]
+    triples = zip(flat[::3], flat[1::3], flat[2::3], strict=True)
+    return [(x, y) for x, y, visibility in triples if visibility > 0]
+
+
+def _id(value: JsonValue) -> str:
+    """Ids compare by their text and type, so that 1 and "1" stay two."""
+    return repr(value)[:100]

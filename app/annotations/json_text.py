@@ -1,0 +1,92 @@
+"""Strict JSON, as RFC 8259 has it: bytes that came from outside to Python values, or one sentence with the
+place.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import NoReturn
+
+from app.errors import InvalidJson
+
+JsonValue = None | bool | int | float | str | list["JsonValue"] | dict[str, "JsonValue"]
+
+_BOM = b"\xef\xbb\xbf"
+_MAX_DEPTH = 500
+_STRING_OR_CONSTANT = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|NaN|-?Infinity', re.DOTALL)
+_STRING_OR_BRACKET = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
+_MAX_EXACT_DIGITS = 300
+
+
+def parse(document: bytes, *, what: str = "The annotations") -> JsonValue:
+    """The value of a JSON document.
+
+    Stricter than Python: no NaN or Infinity, no byte-order mark, UTF-8 only, no deeper than Python's parser
+    goes (500 levels always pass). Integers too long to be counted with become floats (infinite ones where
+    they overflow). Raises InvalidJson.
+    """
+    if document.startswith(_BOM):
+        raise InvalidJson(f"{what} start with a byte-order mark at byte 0; send plain UTF-8.")
+    try:
+        text = document.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidJson(
+            f"{what} are not valid UTF-8: byte {error.start} is not part of a character."
+        ) from error
+    try:
+        return _loads(text)
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        raise InvalidJson(f"{what} are not valid JSON: {error.msg} at {place}.") from error
+    except _ConstantError as error:
+        place = _place(text, _constant_at(text))
+        raise InvalidJson(f"{what} are not valid JSON: {error} is no JSON number, at {place}.") from error
+    except RecursionError as error:
+        place = _place(text, _too_deep_at(text))
+        raise InvalidJson(f"{what} are nested deeper than {_MAX_DEPTH} levels at {place}.") from error
+
+
+class _ConstantError(Exception):
+    """NaN, Infinity or -Infinity, which Python reads and JSON does not have."""
+
+
+def _loads(text: str) -> JsonValue:
+    try:
+        value: JsonValue = json.loads(text, parse_constant=_refuse_constant)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:  # an integer of more digits than Python converts; the slow parser reads it
+        value = json.loads(text, parse_constant=_refuse_constant, parse_int=_integer)
+    return value
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise _ConstantError(name)
+
+
+def _integer(digits: str) -> int | float:
+    return (
+        int(digits) if len(digits) <= _MAX_EXACT_DIGITS else math.copysign(math.inf, float(digits[:2] + "1"))
+    )
+
+
+def _too_deep_at(text: str) -> int:
+    """Where the nesting passes the limit; the text's length where it never does."""
+    depth = 0
+    for match in _STRING_OR_BRACKET.finditer(text):
+        token = match.group()
+        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(token, 0)
+        if depth > _MAX_DEPTH:
+            return match.start()
+    return len(text)
+
+
+def _constant_at(text: str) -> int:
+    return next((m.start() for m in _STRING_OR_CONSTANT.finditer(text) if not m.group().startswith('"')), 0)
+
+
+def _place(text: str, position: int) -> str:
+    line = text.count("\n", 0, position) + 1
+    return f"line {line}, column {position - text.rfind(chr(10), 0, position)}"
