@@ -91,9 +91,10 @@ class Collector:
         listed = (image.width if width is None else width, image.height if height is None else height)
         if listed == (image.width, image.height):
             return True
+        said = f"{str(listed[0])[:20]} x {str(listed[1])[:20]}"
         self.report(
-            f"The annotations say that '{image.filename}' is {str(listed[0])[:20]} x "
-            f"{str(listed[1])[:20]}, but it is {image.width} x {image.height} upright; its annotations are not used."
+            f"The annotations say that '{image.filename}' is {said}, but it is {image.width} x {image.height} "
+            "upright; its annotations are not used."
         )
         return False
 
