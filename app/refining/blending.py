@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from app.errors import InvalidOptions
 from app.refining.images import Pixels
 
-# Values computed at once in float64, so that temporaries stay in the cache: 2 to 6 ms a million values, which is
+# Values computed at once in float64, so that temporaries stay in the cache: 2 to 6 ms a million values,
 # no slower than looking all 256 x 256 pairs up in a table.
 _BLOCK = 1 << 16
 

@@ -104,13 +104,8 @@ def decode(data: bytes, *, filename: str | None, max_pixels: int) -> DecodedImag
     Raises UnsupportedImage, InvalidImage, TooManyPixels.
     """
     name = label(filename)
-    kind = sniff(data)
-    if kind is None:
-        raise UnsupportedImage(
-            sentence(f"{name} is {describe(data)}; PNG, JPEG, WebP, TIFF and BMP images are supported.")
-        )
     try:
-        container = _open_container(kind, data, name, max_pixels)
+        container = _open_container(data, name, max_pixels)
         image = _load(container, name)
         pixels, alpha = _to_arrays(image, container, name)
     except (InvalidImage, UnsupportedImage, TooManyPixels) as error:
@@ -126,6 +121,20 @@ def decode(data: bytes, *, filename: str | None, max_pixels: int) -> DecodedImag
         container=container,
         source=data,
     )
+
+
+def measure(data: bytes, *, filename: str | None, max_pixels: int) -> tuple[int, int]:
+    """The upright (width, height) in px that an image claims, before a pixel is decoded.
+
+    Raises UnsupportedImage, InvalidImage, TooManyPixels, as decode does for what shows without decoding.
+    """
+    try:
+        container = _open_container(data, label(filename), max_pixels)
+    except (InvalidImage, UnsupportedImage, TooManyPixels) as error:
+        raise type(error)(sentence(error.detail)) from error
+    on_its_side = container.metadata.orientation >= 5
+    stored = (container.width, container.height)
+    return (stored[1], stored[0]) if on_its_side else stored
 
 
 def turn_upright(stored: NDArray[Any], orientation: int) -> NDArray[Any]:
@@ -150,8 +159,13 @@ _TURNS: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
 }
 
 
-def _open_container(kind: FormatName, data: bytes, name: str, max_pixels: int) -> Container:
+def _open_container(data: bytes, name: str, max_pixels: int) -> Container:
     """The container, once its claimed size is known to be acceptable."""
+    kind = sniff(data)
+    if kind is None:
+        raise UnsupportedImage(
+            f"{name} is {describe(data)}; PNG, JPEG, WebP, TIFF and BMP images are supported."
+        )
     codec, _ = _READERS[kind]
     width, height = codec.read_size(data, name)
     if width <= 0 or height <= 0:
