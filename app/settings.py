@@ -70,8 +70,8 @@ class Settings(BaseSettings):
         256_000_000, ge=1, le=64_000_000_000, description="Most pixels in the engine, waiting and running."
     )
     max_batch_images: int = Field(32, ge=1, le=4096, description="Most images in one inference.")
-    # 2^18 px of a refiner of 64 channels take 0.3 GB and a second of one core; 2^20 took 1 GB, were no faster,
-    # and made small images wait four times as long behind a large one.
+    # 2^18 px of a refiner of 64 channels take 0.3 GB and a second of one core; 2^20 took 1 GB, no faster,
+    # and small images waited four times as long behind a large one.
     max_batch_pixels: int = Field(
         1 << 18, ge=1, le=1 << 30, description="Most pixels in one inference; a single tile may have more."
     )
