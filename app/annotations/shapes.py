@@ -91,10 +91,10 @@ class Collector:
         listed = (image.width if width is None else width, image.height if height is None else height)
         if listed == (image.width, image.height):
             return True
-        said = f"{str(listed[0])[:20]} x {str(listed[1])[:20]}"
+        said, real = f"{str(listed[0])[:20]} x {str(listed[1])[:20]}", f"{image.width} x {image.height}"
         self.report(
-            f"The annotations say that '{image.filename}' is {said}, but it is {image.width} x {image.height} "
-            "upright; its annotations are not used."
+            f"The annotations say that '{image.filename}' is {said}, but it is {real} upright; "
+            "its annotations are not used."
         )
         return False
 

@@ -197,6 +197,19 @@ def test_the_pixels_stand_upright_as_exif_asks(kind, orientation):
     np.testing.assert_array_equal(images.turn_back(decoded.pixels, orientation), RGB)
 
 
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP", "JPEG"])
+def test_the_header_alone_tells_the_upright_size(kind, orientation):
+    exif = Image.Exif()
+    exif[274] = orientation
+    data = saved(RGB, kind, exif=exif)
+    decoded = decode(data)
+    size = images.measure(data, filename="a", max_pixels=MAX_PIXELS)
+    assert size == (decoded.width, decoded.height)
+    with pytest.raises(TooManyPixels):
+        images.measure(data, filename="a", max_pixels=220)
+
+
 def test_a_broken_exif_block_does_not_turn_or_refuse_the_image():
     decoded = decode(saved(RGB, "PNG", exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff"))
     assert decoded.metadata.orientation == 1
