@@ -64,8 +64,18 @@ def test_links_to_files_lead_somewhere(document: str) -> None:
 def test_make_targets_in_the_documents_exist(document: str) -> None:
     targets = set(re.findall(r"^([a-z-]+):", _text("Makefile"), re.MULTILINE))
 
-    named = re.findall(r"(?:`|^)make ((?:[a-z-]+ ?)+)", _text(document), re.MULTILINE)
+    named = re.findall(r"^(?:\$ )?make ((?:[a-z-]+ ?)+)", "\n".join(_code(document)), re.MULTILINE)
     assert {word for words in named for word in words.split()} <= targets
+
+
+def _code(document: str) -> list[str]:
+    """What a document shows as code: inline, fenced or indented."""
+    text = _text(document)
+    fenced = [
+        line.strip() for block in re.findall(r"```.*?```", text, re.DOTALL) for line in block.splitlines()
+    ]
+    indented = re.findall(r"^ {4,}(\S.*)$", text, re.MULTILINE)
+    return [*fenced, *indented, *re.findall(r"`([^`\n]+)`", text)]
 
 
 def test_the_architecture_is_told_on_two_pages() -> None:
