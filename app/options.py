@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator
 
 from app.errors import InvalidJson, InvalidOptions
 
@@ -25,6 +25,13 @@ class LockBox(_Options):
     """A locked rectangle: pixels from (x1, y1) up to (x2, y2), in px of the upright image."""
 
     box: tuple[Coordinate, Coordinate, Coordinate, Coordinate]
+
+    @field_validator("box")
+    @classmethod
+    def _not_inside_out(cls, box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+        if box[2] <= box[0] or box[3] <= box[1]:
+            raise ValueError("needs x1 < x2 and y1 < y2")
+        return box
 
 
 class LockPolygon(_Options):
@@ -133,7 +140,7 @@ def _clause(found: dict[str, Any]) -> str:
         return f"There is no option {field[:80]}"
     if found["type"] == "missing":
         return f"The option {field} is missing"
-    message = str(found["msg"]).removeprefix("Input ")
+    message = str(found["msg"]).removeprefix("Input ").removeprefix("Value error, ")
     return f"The option {field} is {_short(found['input'])}, but {message[:1].lower()}{message[1:]}"
 
 

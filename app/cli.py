@@ -1,0 +1,128 @@
+"""The command line `simtrue`: serve models, refine a folder, list models."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.errors import SimtrueError
+from app.folder_plan import plan
+from app.logs import configure_logs
+from app.options import OutputFormat, read_options
+from app.settings import Settings, load_settings
+
+cli = typer.Typer(
+    help="Make simulated images look real, and keep every label.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Models = Annotated[Path | None, typer.Option(help="Model repository. [SIMTRUE_MODELS]", show_default=False)]
+Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda. [SIMTRUE_DEVICE]", show_default=False)]
+
+
+def main() -> None:
+    """Run the command line; the entry point of `simtrue`."""
+    cli()
+
+
+# The commands import what they run, so that --help does not wait for ONNX Runtime.
+
+
+@cli.command()
+def serve(  # noqa: PLR0917 (typer makes each parameter a flag)
+    host: Annotated[str | None, typer.Option(help="Address to listen on. [SIMTRUE_HOST]")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one. [SIMTRUE_PORT]")] = None,
+    models: Models = None,
+    device: Device = None,
+    default_model: Annotated[
+        str | None, typer.Option(help="Model for requests that name none. [SIMTRUE_DEFAULT_MODEL]")
+    ] = None,
+    log_level: Annotated[
+        str | None, typer.Option(help="debug, info, warning or error. [SIMTRUE_LOG_LEVEL]")
+    ] = None,
+) -> None:
+    """Serve the models of a model repository over HTTP until Ctrl-C or SIGTERM."""
+    from app.serving import serve_until_stopped
+
+    with _one_sentence():
+        settings = _settings(
+            host=host,
+            port=port,
+            models=models,
+            device=device,
+            default_model=default_model,
+            log_level=log_level,
+        )
+        serve_until_stopped(settings)
+
+
+@cli.command()
+def refine(  # noqa: PLR0917 (typer makes each parameter a flag)
+    source: Annotated[Path, typer.Argument(help="An image, or a folder of images and other files.")],
+    target: Annotated[Path, typer.Argument(help="Where the results go; never inside the source.")],
+    model: Annotated[str | None, typer.Option(help="Model to refine with; none takes the default.")] = None,
+    models: Models = None,
+    device: Device = None,
+    strength: Annotated[float, typer.Option(help="Share of the change that is applied, 0 to 1.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Seed of the noise, for models that take noise.")] = 0,
+    output_format: Annotated[
+        OutputFormat | None, typer.Option("--format", help="Format to write; none keeps that of each image.")
+    ] = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(help="Pattern of images to copy as they are, such as 'masks/*'; may be repeated."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
+) -> None:
+    """Refine an image, or every image of a folder, without a server.
+
+    Images keep path, size, mode and format; every other file is copied byte for byte. A JSON file beside an
+    image, of the same name, is read as its annotations, so that preservation is measured. Label images, such
+    as masks, are no pictures: name them with --keep.
+    """
+    from app.console import refine_with_progress
+
+    with _one_sentence():
+        settings = _settings(models=models, device=device)
+        configure_logs("warning")
+        options = read_options(
+            json.dumps({"strength": strength, "seed": seed, "output": {"format": output_format}}),
+            max_variants=1,
+        )
+        files = plan(source, target, output_format=output_format, keep=keep or [], overwrite=overwrite)
+        summary = refine_with_progress(settings, model, options, files)
+    if summary.failures:
+        raise typer.Exit(1)
+
+
+@cli.command(name="models")
+def list_models(models: Models = None, device: Device = None) -> None:
+    """List the models of a model repository: what is served, what is refused and why."""
+    from app.console import show_models
+
+    with _one_sentence():
+        settings = _settings(models=models, device=device)
+        configure_logs("error")
+        show_models(settings)
+
+
+def _settings(**flags: object) -> Settings:
+    """The settings; flags that were given win over the environment."""
+    return load_settings(**{name: value for name, value in flags.items() if value is not None})
+
+
+@contextmanager
+def _one_sentence() -> Iterator[None]:
+    """Turn an error of ours into one sentence on standard error and exit status 1."""
+    try:
+        yield
+    except SimtrueError as error:
+        typer.echo(f"simtrue: {error.detail}", err=True)
+        raise typer.Exit(1) from error

@@ -1,0 +1,74 @@
+"""What the commands show in a terminal: a progress bar, what became of the files, the models."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from app.folder_plan import PlannedFile
+from app.offline import FolderRun, Summary, refine_files
+from app.options import RefineOptions
+from app.refining.models import ModelStatus
+from app.services import open_services
+from app.settings import Settings
+
+MAX_LISTED = 100
+
+
+def refine_with_progress(
+    settings: Settings, model: str | None, options: RefineOptions, files: Sequence[PlannedFile]
+) -> Summary:
+    """Refine the planned files under a progress bar and say what became of them.
+
+    Raises what opening the services and choosing the model raise; files that fail are in the summary.
+    """
+    console = Console(stderr=True)
+    with open_services(settings) as services:
+        run = FolderRun(services, services.models.get(model), options)
+        served = run.model
+        console.print(f"Model {served.name} v{served.version} on {served.provider}", highlight=False)
+        with _progress(console) as progress:
+            bar = progress.add_task("refining", total=len(files))
+            summary = asyncio.run(refine_files(run, files, lambda _: progress.advance(bar)))
+    _show_summary(console, summary)
+    return summary
+
+
+def show_models(settings: Settings) -> None:
+    """Print a table of the model repository on standard output."""
+    table = Table("model", "version", "state", "takes", "about", box=None, pad_edge=False)
+    with open_services(settings) as services:
+        for status in services.models.statuses():
+            table.add_row(*(Text(cell) for cell in _cells(status)))
+        readiness = services.models.readiness()
+    console = Console()
+    console.print(f"{settings.models}", highlight=False, soft_wrap=True)
+    console.print(table if table.row_count else readiness.detail, highlight=False)
+
+
+def _cells(status: ModelStatus) -> tuple[str, str, str, str, str]:
+    card = status.model.card if status.model else None
+    takes = f"{card.channels} x {card.bit_depth} bit" if card else ""
+    about = status.detail or (f"{card.description} ({card.real_data}; {card.licence})" if card else "")
+    return status.name, str(status.version), status.state, takes, about
+
+
+def _progress(console: Console) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console)
+
+
+def _show_summary(console: Console, summary: Summary) -> None:
+    refined = sum(summary.verdicts.values())
+    verdicts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(summary.verdicts.items()))
+    said = f"{refined} refined" + (f" ({verdicts})" if verdicts else "")
+    console.print(f"{said}, {summary.copied} copied, {len(summary.failures)} failed", highlight=False)
+    for name, detail in summary.failures[:MAX_LISTED]:
+        console.print(Text(f"  {name}: {detail}"), soft_wrap=True)
+    if len(summary.failures) > MAX_LISTED:
+        console.print(f"  and {len(summary.failures) - MAX_LISTED} more", highlight=False)

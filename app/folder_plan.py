@@ -1,0 +1,123 @@
+"""What becomes of every file of a folder: refined, copied, or refused, and under which path."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Literal
+
+from app.errors import InvalidRequest
+
+_SUFFIX_OF_FORMAT = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif", "bmp": ".bmp"}
+_FORMAT_OF_SUFFIX = {suffix: name for name, suffix in _SUFFIX_OF_FORMAT.items()} | {
+    ".jpeg": "jpeg",
+    ".tiff": "tiff",
+}
+
+
+@dataclass(frozen=True)
+class PlannedFile:
+    """One file of the source; `name` is its path below it, `target` where the result goes.
+
+    output_format: what an image is written as, None for its own format. annotations: the JSON of the same
+    stem. problem: why nothing will be written; None for every other file.
+    """
+
+    action: Literal["refine", "copy"]
+    name: str
+    source: Path
+    target: Path
+    output_format: str | None = None
+    annotations: Path | None = None
+    problem: str | None = None
+
+
+def plan(
+    source: Path, target: Path, *, output_format: str | None, keep: Sequence[str], overwrite: bool
+) -> list[PlannedFile]:
+    """Plan a folder, or a single image file, in the order of names.
+
+    keep: shell patterns on the path below `source`; what matches is copied although it is an image.
+    Raises InvalidRequest when source and target cannot be used together.
+    """
+    source, target = source.resolve(), target.resolve()
+    _refuse_overlap(source, target)
+    if source.is_file():
+        return _checked([_single(source, target, output_format)], overwrite)
+    files = [
+        _planned(path, source, target, output_format=output_format, keep=keep)
+        for path in sorted(_files_below(source))
+    ]
+    return _checked(files, overwrite)
+
+
+def _refuse_overlap(source: Path, target: Path) -> None:
+    if not source.exists():
+        raise InvalidRequest(f"There is nothing at {source}.")
+    if source == target:
+        raise InvalidRequest(f"The source and the destination are both {source}; name another destination.")
+    if source.is_dir() and target.is_relative_to(source):
+        raise InvalidRequest(f"The destination {target} lies inside the source; name one outside of it.")
+    if source.is_dir() and target.exists() and not target.is_dir():
+        raise InvalidRequest(f"The source is a folder, but the destination {target} is a file.")
+    if source.is_dir() and source.is_relative_to(target):
+        raise InvalidRequest(f"The source {source} lies inside the destination; name another destination.")
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """Every file, through symbolic links to files but not to folders."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            yield from _files_below(path)
+        elif not path.is_dir():
+            yield path
+
+
+def _single(source: Path, target: Path, output_format: str | None) -> PlannedFile:
+    """One image; without a format that is asked for, the destination's suffix tells it."""
+    into = target / _renamed(source, output_format).name if target.is_dir() else target
+    if output_format is None and into.suffix.lower() != source.suffix.lower():
+        output_format = _FORMAT_OF_SUFFIX.get(into.suffix.lower())
+    return PlannedFile("refine", source.name, source, into, output_format, _annotations_of(source))
+
+
+def _planned(
+    path: Path, source: Path, target: Path, *, output_format: str | None, keep: Sequence[str]
+) -> PlannedFile:
+    name = path.relative_to(source)
+    kept = any(fnmatch(name.as_posix(), pattern) for pattern in keep)
+    if kept or path.suffix.lower() not in _FORMAT_OF_SUFFIX:
+        return PlannedFile("copy", str(name), path, target / name)
+    into = target / _renamed(name, output_format)
+    return PlannedFile("refine", str(name), path, into, output_format, _annotations_of(path))
+
+
+def _renamed(path: Path, output_format: str | None) -> Path:
+    """The path with the suffix of the format, unless its own already tells that format."""
+    if output_format is None or _FORMAT_OF_SUFFIX.get(path.suffix.lower()) == output_format:
+        return path
+    return path.with_suffix(_SUFFIX_OF_FORMAT[output_format])
+
+
+def _annotations_of(image: Path) -> Path | None:
+    candidate = image.with_suffix(".json")
+    return candidate if candidate.is_file() else None
+
+
+def _checked(files: Iterable[PlannedFile], overwrite: bool) -> list[PlannedFile]:
+    """Mark files whose target exists or is taken by an earlier one, and what is no regular file."""
+    claimed: dict[Path, str] = {}
+    checked = []
+    for file in files:
+        problem = None
+        if not file.source.is_file():
+            problem = "it is no regular file"
+        elif file.target in claimed:
+            problem = f"{claimed[file.target]} is written to {file.target} already"
+        elif file.target.exists() and not overwrite:
+            problem = f"{file.target} exists already; --overwrite replaces it"
+        claimed.setdefault(file.target, file.name)
+        checked.append(replace(file, problem=problem))
+    return checked

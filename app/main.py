@@ -1,0 +1,39 @@
+"""The web application: routes, the error handler, the access log and the metrics around the open services."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+
+from app.metrics import Metrics
+from app.routes.access import AccessLog
+from app.routes.health import health_router
+from app.routes.models import models_router
+from app.routes.pages import pages_router
+from app.routes.problems import install_problem_handler
+from app.routes.refine import refine_router
+from app.services import Services
+
+_ABOUT = """Makes simulated images look real and proves that their labels survived.
+
+Send images to `POST /refine`; annotations come back byte for byte. Every error is an RFC 9457 problem
+(`application/problem+json`) whose `detail` is one sentence."""
+
+API_VERSION = "1"
+_DOCS = {"validatorUrl": None, "defaultModelsExpandDepth": 0}  # no validator: it lives on another host
+
+
+def create_app(services: Services) -> FastAPI:
+    """Hang everything on a new application. It owns nothing: whoever opened `services` closes them."""
+    metrics = Metrics(services)
+    services.engine.observe(metrics.count_batch)
+    app: FastAPI = FastAPIOffline(
+        title="Simtrue", description=_ABOUT, version=API_VERSION, redoc_url=None, swagger_ui_parameters=_DOCS
+    )
+    app.include_router(refine_router(services, metrics))
+    app.include_router(models_router(services))
+    app.include_router(health_router(services, metrics))
+    app.include_router(pages_router())
+    install_problem_handler(app, metrics.count_refusal)
+    app.add_middleware(AccessLog, on_request=metrics.count_request)
+    return app

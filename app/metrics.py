@@ -1,0 +1,103 @@
+"""What the service counts, as one Prometheus registry per application."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from app.refining.engine import BatchReport
+from app.services import Services
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_BATCH = (1, 2, 4, 8, 16, 32, 64, 128)
+
+
+class Metrics:
+    """Owns the registry; its methods are the callbacks of the HTTP layer and of the engine."""
+
+    def __init__(self, services: Services) -> None:
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        self._registry.register(_ModelRows(services))
+        self._requests = self._counter("simtrue_requests", "Requests answered.", "route", "method", "status")
+        self._refused = self._counter("simtrue_refused", "Requests refused or failed, by problem.", "reason")
+        self._images = self._counter("simtrue_images", "Refined images sent.", "model")
+        self._verdicts = self._counter("simtrue_verdicts", "Verdicts on refined images.", "verdict")
+        self._failed = self._counter("simtrue_failed_inferences", "Inferences that failed.", "model")
+        self._request_s = self._histogram("simtrue_request_seconds", "Request to answer.", "route")
+        self._queue_wait_s = self._histogram(
+            "simtrue_queue_wait_seconds", "Wait of an image before its inference.", "model"
+        )
+        self._inference_s = self._histogram("simtrue_inference_seconds", "One inference.", "model")
+        self._batch = self._histogram(
+            "simtrue_batch_images", "Images or tiles in one inference.", "model", buckets=_BATCH
+        )
+        images = Gauge("simtrue_queue_images", "Images waiting or running.", registry=self._registry)
+        images.set_function(lambda: services.engine.load.images)
+        pixels = Gauge("simtrue_queue_pixels", "Pixels waiting or running.", registry=self._registry)
+        pixels.set_function(lambda: services.engine.load.pixels)
+
+    def count_request(self, route: str, method: str, status: int, duration_s: float) -> None:
+        """Count one answered request; `route` is a pattern of ours, so that clients cannot make up labels."""
+        self._requests.labels(route, method if method in _METHODS else "other", str(status)).inc()
+        self._request_s.labels(route).observe(duration_s)
+
+    def count_refusal(self, reason: str) -> None:
+        """Count one problem that was sent, by the slug of its type."""
+        self._refused.labels(reason).inc()
+
+    def count_image(self, model: str, verdict: str) -> None:
+        """Count one refined image that is sent, with its verdict."""
+        self._images.labels(model).inc()
+        self._verdicts.labels(verdict).inc()
+
+    def count_batch(self, report: BatchReport) -> None:
+        """Count one inference; called in the thread that ran it."""
+        name = report.model.name
+        self._batch.labels(name).observe(report.images)
+        self._inference_s.labels(name).observe(report.inference_s)
+        for wait_s in report.waits_s:
+            self._queue_wait_s.labels(name).observe(wait_s)
+        if not report.ok:
+            self._failed.labels(name).inc()
+
+    def page(self) -> bytes:
+        """Everything in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, labels, registry=self._registry)
+
+    def _histogram(
+        self, name: str, text: str, label: str, buckets: tuple[float, ...] = _SECONDS
+    ) -> Histogram:
+        return Histogram(name, text, [label], registry=self._registry, buckets=buckets)
+
+
+class _ModelRows(Collector):
+    """Reads at each scrape which models are served, and whether they are well."""
+
+    def __init__(self, services: Services) -> None:
+        self._models = services.models
+
+    def collect(self) -> Iterable[Metric]:
+        serving = [status.model for status in self._models.statuses() if status.model is not None]
+        info = GaugeMetricFamily(
+            "simtrue_model_info", "Models served.", labels=["name", "version", "provider"]
+        )
+        for model in serving:
+            info.add_metric([model.name, str(model.version), model.provider], 1)
+        ready = GaugeMetricFamily("simtrue_ready", "1 when the last real inference of every model went well.")
+        ready.add_metric([], float(self._models.readiness().ready))
+        return [info, ready]

@@ -1,0 +1,152 @@
+"""The way of one image: bytes, pixels, refined, blended, judged, bytes; the same for requests and folders."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.annotations.shapes import ImageGeometry
+from app.errors import InvalidOptions
+from app.locks import lock_mask
+from app.options import LockAnnotations, RefineOptions
+from app.pixel_budget import PixelBudget
+from app.refining.blending import blend
+from app.refining.colour import ModelInput, from_model, to_model
+from app.refining.encode import encode
+from app.refining.images import DecodedImage, Pixels, decode
+from app.refining.models import ServedModel
+from app.services import Services
+
+
+@dataclass(frozen=True)
+class ImageJob:
+    """One image to refine.
+
+    index: its position in the request. pixels: height times width as its header claims. geometry: what its
+    annotations say, None without annotations. output_format: given the source's format (png, jpeg, …), the
+    one to write, None for the same. deadline_s: a moment of `time.monotonic`, None for never.
+    """
+
+    index: int
+    filename: str
+    data: bytes
+    pixels: int
+    geometry: ImageGeometry | None
+    model: ServedModel
+    options: RefineOptions
+    output_format: Callable[[str], str | None]
+    deadline_s: float | None
+
+
+@dataclass(frozen=True)
+class RefinedImage:
+    """One refined image, encoded, with everything that is reported about it.
+
+    strength_applied: below the one asked for when the image was softened. mode: Pillow's mode of `data`.
+    problems: what is wrong with its annotations. notes: what else a careful reader should know.
+    """
+
+    index: int
+    filename: str
+    variant: int
+    seed: int
+    strength_applied: float
+    width: int
+    height: int
+    mode: str
+    media_type: str
+    extension: str
+    lossless: bool
+    verdict: str
+    problems: tuple[str, ...]
+    notes: tuple[str, ...]
+    data: bytes
+
+
+@dataclass(frozen=True, eq=False)
+class _Prepared:
+    """A decoded image, how the model sees it, and what of it is locked."""
+
+    decoded: DecodedImage
+    model_input: ModelInput
+    locked: NDArray[np.bool_] | None
+
+
+async def refine_image(services: Services, job: ImageJob, budget: PixelBudget) -> list[RefinedImage]:
+    """Refine one image in all its variants. Cancelling stops what has not begun yet.
+
+    Decoding and encoding run in `services.codecs`, inference in the engine; nothing blocks the event loop.
+    Raises the errors of decode, encode and the engine, and InvalidOptions.
+    """
+    in_codecs = partial(asyncio.get_running_loop().run_in_executor, services.codecs)
+    async with budget.hold(job.pixels * job.options.variants):
+        prepared = await in_codecs(_prepare, job, services.settings.max_pixels)
+        refined = await _through_engine(services, job, prepared)
+        finishing = [in_codecs(_finish, job, prepared, i, pixels) for i, pixels in enumerate(refined)]
+        return await asyncio.gather(*finishing)
+
+
+def refuse_impossible(options: RefineOptions, model: ServedModel, *, annotated: bool) -> None:
+    """Refuse options that the model or the request cannot follow. Raises InvalidOptions."""
+    if options.variants > 1 and not model.card.noise.channels:
+        raise InvalidOptions(
+            f"The option variants is {options.variants}, but model {model.name!r} takes no noise, so all "
+            "refinements of one image would be the same."
+        )
+    if not annotated and any(isinstance(lock, LockAnnotations) for lock in options.lock):
+        raise InvalidOptions("The option lock names annotations, but the request has none.")
+
+
+def _prepare(job: ImageJob, max_pixels: int) -> _Prepared:
+    decoded = decode(job.data, filename=job.filename, max_pixels=max_pixels)
+    card = job.model.card
+    shapes = job.geometry.shapes if job.geometry else ()
+    locked = lock_mask(job.options.lock, shapes, decoded.height, decoded.width)
+    return _Prepared(decoded, to_model(decoded, card.channels, card.bit_depth), locked)
+
+
+async def _through_engine(services: Services, job: ImageJob, prepared: _Prepared) -> Sequence[Pixels]:
+    """The refined pixels of every variant, as the model gave them; strength 0 needs no inference."""
+    seen = prepared.model_input.pixels
+    seeds = [job.options.seed_of(variant) for variant in range(job.options.variants)]
+    if job.options.strength == 0:
+        return [seen for _ in seeds]
+    images = [(seen, seed) for seed in seeds]
+    futures: list[Future[Pixels]] = services.engine.submit_all(job.model, images, deadline=job.deadline_s)
+    try:
+        return await asyncio.gather(*(asyncio.wrap_future(future) for future in futures))
+    finally:
+        for future in futures:
+            future.cancel()
+
+
+def _finish(job: ImageJob, prepared: _Prepared, variant: int, refined: Pixels) -> RefinedImage:
+    decoded, options = prepared.decoded, job.options
+    lifted = from_model(decoded, prepared.model_input, refined)
+    blended = blend(decoded.pixels, lifted, options.strength, prepared.locked)
+    written = job.output_format(decoded.format.lower())
+    encoded = encode(decoded, blended, format=written, quality=options.output.quality)
+    notes = [note for note in (prepared.model_input.note, *encoded.notes) if note]
+    return RefinedImage(
+        index=job.index,
+        filename=job.filename,
+        variant=variant,
+        seed=options.seed_of(variant),
+        strength_applied=options.strength,
+        width=decoded.width,
+        height=decoded.height,
+        mode=encoded.mode_out,
+        media_type=encoded.media_type,
+        extension=encoded.extension,
+        lossless=encoded.lossless,
+        verdict="accepted",
+        problems=job.geometry.problems if job.geometry else (),
+        notes=tuple(notes),
+        data=encoded.data,
+    )
