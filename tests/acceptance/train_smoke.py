@@ -23,7 +23,7 @@ from PIL import Image, ImageFilter
 from trainer.simulators import digit_cells
 
 COUNT = 96
-STEPS = 12
+STEPS = 60
 FIT = ("--steps", str(STEPS), "--batch-size", "8", "--refiner-width", "8", "--refiner-blocks", "1")
 FIT += (
     "--warmup-discriminator-steps",
