@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -36,54 +37,65 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer repetitions")
     arguments = parser.parse_args()
     repeats = 3 if arguments.quick else 15
-    starts = [_start_to_first_answer_s(arguments.models) for _ in range(3)]
+    starts_s = [_start_s(arguments.models) for _ in range(3)]
     machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
     print(f"{machine}, Python {platform.python_version()}\n")
     print("| what | measured |\n| --- | --- |")
-    print(f"| start to first refined image | {statistics.median(starts):.2f} s |")
-    with _service(arguments.models) as (server, port):
-        _ask(port, 1, (32, 32))
-        print(f"| memory after the first image | {_memory_mib(server.pid):.0f} MiB |")
+    print(f"| start to first refined image | {statistics.median(starts_s):.2f} s |")
+    with _service(arguments.models) as service:
+        print(f"| memory after the first image | {_memory_mib(service.pid):.0f} MiB |")
         for name, count, size in (
             ("one 32x32 image", 1, (32, 32)),
             ("64 images 32x32 in one request", 64, (32, 32)),
             ("one 288x288 image", 1, (288, 288)),
             ("one 3000x2000 image", 1, (3000, 2000)),
         ):
-            took_s = _median_s(lambda count=count, size=size: _ask(port, count, size), repeats)
+            took_s = _median_s(lambda count=count, size=size: _ask(service.port, count, size), repeats)
             print(f"| {name} | {1000 * took_s:.0f} ms |")
-        print(
-            f"| 32x32 images from 16 clients at once | {_images_per_second(port, 40 * repeats):.0f} per s |"
-        )
-        print(f"| highest memory | {_memory_mib(server.pid, 'VmHWM'):.0f} MiB |")
+        rate = _images_per_second(service.port, 40 * repeats)
+        print(f"| 32x32 images from 16 clients at once | {rate:.0f} per s |")
+        print(f"| highest memory | {_memory_mib(service.pid, 'VmHWM'):.0f} MiB |")
+
+
+@dataclass(frozen=True)
+class Running:
+    """A service that has refined one image."""
+
+    pid: int
+    port: int
+    start_to_first_image_s: float
 
 
 @contextmanager
-def _service(models: Path | None) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+def _service(models: Path | None) -> Iterator[Running]:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
     program = Path(sys.executable).with_name("simtrue")
     flags = ["--port", str(port), "--log-level", "error", *(["--models", str(models)] if models else [])]
+    start_s = time.perf_counter()
     server = subprocess.Popen([program, "serve", *flags], stdout=subprocess.DEVNULL)
     try:
-        yield server, port
+        _wait_for_first_image(server, port)
+        yield Running(server.pid, port, time.perf_counter() - start_s)
     finally:
         server.terminate()
         server.wait(timeout=GIVE_UP_S)
 
 
-def _start_to_first_answer_s(models: Path | None) -> float:
-    start_s = time.perf_counter()
-    with _service(models) as (server, port):
-        while server.poll() is None and time.perf_counter() - start_s < GIVE_UP_S:
-            try:
-                _ask(port, 1, (32, 32))
-            except OSError:
-                time.sleep(0.01)
-            else:
-                return time.perf_counter() - start_s
+def _wait_for_first_image(server: subprocess.Popen[bytes], port: int) -> None:
+    give_up_s = time.perf_counter() + GIVE_UP_S
+    while server.poll() is None and time.perf_counter() < give_up_s:
+        try:
+            return _ask(port, 1, (32, 32))
+        except OSError:
+            time.sleep(0.01)
     raise SystemExit("the service did not answer")
+
+
+def _start_s(models: Path | None) -> float:
+    with _service(models) as service:
+        return service.start_to_first_image_s
 
 
 def _median_s(work: Callable[[], None], repeats: int) -> float:
