@@ -63,11 +63,9 @@ def _commands() -> Iterable[str]:
         yield f"## `simtrue {name}`\n\n{command.help}\n"
         yield _table(("flag", "default", "meaning"), (_option(option) for option in command.params))
     for name, parser in _subparsers(trainer_cli._parser()).items():
+        elsewhere = {"help", *(TrainConfig.model_fields if name == "fit" else ())}
+        rows = (_action(action) for action in parser._actions if action.dest not in elsewhere)
         yield f"## `simtrue-train {name}`\n\n{_about(name)}\n"
-        actions = [
-            action for action in parser._actions if action.dest not in {"help", *TrainConfig.model_fields}
-        ]
-        rows = ((f"`{_spelling(action)}`", _shown(action.default), action.help) for action in actions)
         yield _table(("flag", "default", "meaning"), rows)
 
 
@@ -91,7 +89,7 @@ def _training_tables() -> Iterable[str]:
 
 def _option(option: Any) -> tuple[object, ...]:
     words = ", ".join(option.opts + option.secondary_opts)
-    spelling = option.human_readable_name if option.param_type_name == "argument" else words
+    spelling = str(option.name).upper() if option.param_type_name == "argument" else words
     default = "required" if option.required else _shown(option.default)
     return f"`{spelling}`", default, getattr(option, "help", None)
 
@@ -107,8 +105,11 @@ def _about(command: str) -> str:
     return f"{help_text[:1].upper()}{help_text[1:]}."
 
 
-def _spelling(action: argparse.Action) -> str:
-    return ", ".join(action.option_strings) or str(action.metavar or action.dest)
+def _action(action: argparse.Action) -> tuple[object, ...]:
+    """Flag, default and meaning; a help text ends with its default in brackets."""
+    spelling = ", ".join(action.option_strings) or str(action.metavar or action.dest)
+    meaning, _, default = (action.help or "").removesuffix("]").partition(" [")
+    return f"`{spelling}`", "required" if action.required else default or _shown(action.default), meaning
 
 
 def _bounds(model: type[BaseModel]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -48,9 +49,34 @@ def test_the_configuration_page_names_every_variable_and_setting() -> None:
     assert {name for name in wanted if f"`{name}`" not in page} == set()
 
 
-def test_the_documents_name_every_preset() -> None:
+@pytest.mark.parametrize("command", ["app.cli", "trainer.cli"])
+def test_the_configuration_page_names_every_flag(command: str) -> None:
+    page = _text("CONFIGURATION.md")
+
+    for words in (["--help"], *([name, "--help"] for name in _subcommands(command))):
+        for flag in set(re.findall(r"(--[a-z][a-z0-9-]+)", _said(command, *words))) - {"--help"}:
+            setting = flag.removeprefix("--").removeprefix("no-").replace("-", "_")
+            assert f"`{flag}`" in page or f"`{setting}`" in page, f"{command} {words[0]} {flag}"
+
+
+def _subcommands(command: str) -> list[str]:
+    page = _text("CONFIGURATION.md")
+    program = {"app.cli": "simtrue", "trainer.cli": "simtrue-train"}[command]
+    return re.findall(rf"^## `{program} ([a-z-]+)`$", page, re.MULTILINE)
+
+
+def _said(command: str, *words: str) -> str:
+    program = f"import sys; from {command} import main; sys.argv[0] = '{command}'; sys.exit(main())"
+    environment = os.environ | {"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}
+    asked = [sys.executable, "-c", program, *words]
+    return subprocess.run(asked, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
+
+
+def test_the_configuration_page_names_every_preset() -> None:
+    page = _text("CONFIGURATION.md")
+
     for preset in PRESETS.glob("*.toml"):
-        assert f"`{preset.stem}`" in _text("CONFIGURATION.md") + _text("README.md"), preset.name
+        assert f" {preset.stem} |" in page, preset.name
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

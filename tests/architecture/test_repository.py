@@ -10,6 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 MAX_BYTES = 5_000_000
 MAX_LINES = 400
+MAX_TEST_LINES = 600
 MAX_FUNCTION_LINES = 60
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "common", "manager", "base", "misc"}
 # In pieces, so that this file does not hold what it looks for.
@@ -41,9 +42,9 @@ def _name(file: Path) -> str:
     return str(file.relative_to(ROOT))
 
 
-def _first_line(module: Path) -> str:
+def _first_words(module: Path) -> str:
     docstring = ast.get_docstring(ast.parse(module.read_text(encoding="utf-8"))) or ""
-    return docstring.partition("\n")[0]
+    return docstring.partition("\n\n")[0]
 
 
 def test_no_file_names_a_place_on_one_machine() -> None:
@@ -56,18 +57,19 @@ def test_no_file_is_large() -> None:
     assert {_name(file): size for file in FILES if (size := file.stat().st_size) > MAX_BYTES} == {}
 
 
-def test_a_module_says_in_its_first_line_what_it_owns() -> None:
+def test_a_module_says_in_its_first_sentence_what_it_owns() -> None:
     product = [file for file in MODULES if file.relative_to(ROOT).parts[0] in {"app", "model", "trainer"}]
-    lines = {_name(file): _first_line(file) for file in product}
+    words = {_name(file): _first_words(file) for file in product}
 
-    assert len(lines) > 20
-    assert {name for name, line in lines.items() if not line.endswith(".")} == set()
+    assert len(words) > 20
+    assert {name for name, first in words.items() if not first.endswith(".")} == set()
 
 
 def test_no_module_is_longer_than_can_be_read() -> None:
     lengths = {_name(file): len(file.read_text(encoding="utf-8").splitlines()) for file in MODULES}
 
-    assert {name: lines for name, lines in lengths.items() if lines > MAX_LINES} == {}
+    most = {name: MAX_TEST_LINES if name.startswith("tests/") else MAX_LINES for name in lengths}
+    assert {name: lines for name, lines in lengths.items() if lines > most[name]} == {}
 
 
 def test_no_function_is_longer_than_can_be_read() -> None:
