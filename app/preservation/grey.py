@@ -1,0 +1,33 @@
+"""Pictures as the grey levels that drift is measured in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+GreyImage = NDArray[np.float32]
+
+_LUMA = np.array((0.299, 0.587, 0.114), np.float32)  # ITU-R BT.601
+
+
+def grey_pair(before: NDArray[Any], after: NDArray[Any]) -> tuple[GreyImage, GreyImage]:
+    """Both pictures, uint8 or uint16 [H, W, C], as float32 [H, W] on one scale of 0..255.
+
+    16-bit pictures (depth maps often fill a small part of their range) are stretched so that the range of
+    `before` becomes 0..255; `after` is stretched alike.
+    """
+    grey_before, grey_after = _grey(before), _grey(after)
+    if before.dtype == np.uint8:
+        return grey_before, grey_after
+    low = grey_before.min()
+    scale = np.float32(255.0) / max(grey_before.max() - low, np.float32(1.0))
+    return (grey_before - low) * scale, (grey_after - low) * scale
+
+
+def _grey(pixels: NDArray[Any]) -> GreyImage:
+    if pixels.shape[2] == 1:
+        return pixels[:, :, 0].astype(np.float32)
+    luma: GreyImage = pixels[:, :, :3].astype(np.float32) @ _LUMA
+    return luma
