@@ -51,7 +51,7 @@ def load_newest(folder: Path, tell: Callable[[str], None]) -> Checkpoint | None:
 
     CheckpointError when there are checkpoints, but none can be read.
     """
-    paths = sorted(folder.glob("*.pt"), reverse=True)
+    paths = _whole_files(folder)[::-1]
     for path in paths:
         try:
             return _load(path)
@@ -99,11 +99,16 @@ def _load(path: Path) -> Checkpoint:
     return Checkpoint(path, content["iteration"], content["state"])
 
 
+def _whole_files(folder: Path) -> list[Path]:
+    """Checkpoints in the order of their iterations, without what a killed process left half written."""
+    return sorted(path for path in folder.glob("*.pt") if not path.name.startswith(TEMPORARY))
+
+
 def _drop_old(folder: Path, keep: int) -> None:
-    for path in sorted(folder.glob("*.pt"))[:-keep]:
+    for path in _whole_files(folder)[:-keep]:
+        path.unlink()
+    for path in folder.glob(f"{TEMPORARY}*"):
         path.unlink()
     for path in folder.glob("*.sha256"):
         if not path.with_suffix(".pt").exists():
             path.unlink()
-    for path in folder.glob(f"{TEMPORARY}*"):
-        path.unlink()

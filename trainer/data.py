@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from trainer.config import TrainConfig
+from trainer.disk import telling
 from trainer.errors import DataError
 from trainer.sources import Images, Reading, Source, parse_source, read_images
 
@@ -115,11 +116,12 @@ def _reading(config: TrainConfig) -> Reading:
 def _allocate_file(
     file: Path, shape: tuple[int, int, int, int], dtype: np.dtype[np.unsignedinteger[Any]]
 ) -> Images:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    images: Images = np.lib.format.open_memmap(file, "w+", dtype, shape)
-    with file.open("r+b") as reserved:
-        # Reserve the space now: a mapped page without room behind it would kill the process later.
-        os.posix_fallocate(reserved.fileno(), 0, file.stat().st_size)
+    with telling(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        images: Images = np.lib.format.open_memmap(file, "w+", dtype, shape)
+        with file.open("r+b") as reserved:
+            # Reserve the space now: a mapped page without room behind it would kill the process later.
+            os.posix_fallocate(reserved.fileno(), 0, file.stat().st_size)
     return images
 
 

@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from time import monotonic
-from typing import TextIO
 
 from trainer.checkpoint import save_checkpoint
 from trainer.console import Console
@@ -26,7 +25,8 @@ class Recorder:
         iteration = run.clock.iteration
         with telling(folder.metrics):
             keep_lines_until(folder.metrics, iteration)
-            self._metrics = _open_line_buffered(folder.metrics)
+            # Without a buffer: what a full disk refused must not come back when the file is closed.
+            self._metrics = folder.metrics.open("ab", buffering=0)
         self._tensorboard: TensorBoardLog | None = None
         if run.config.tensorboard:
             with telling(folder.tensorboard):
@@ -77,8 +77,9 @@ class Recorder:
 
     def _write(self, line: Mapping[str, object]) -> None:
         with telling(self._folder.metrics):
-            self._metrics.write(json.dumps(line) + "\n")
-            self._metrics.flush()
+            left = json.dumps(line).encode() + b"\n"
+            while left:
+                left = left[self._metrics.write(left) :]
 
     def _images_per_s(self, run: Training) -> float:
         now, updates = monotonic(), _updates(run)
@@ -102,7 +103,7 @@ def metrics_line(run: Training, means: Mapping[str, float]) -> dict[str, float]:
 
 def keep_lines_until(metrics: Path, iteration: int) -> None:
     """Cut off lines after `iteration`, and a last line that a killed process left unfinished."""
-    if not metrics.exists():
+    if not metrics.is_file():
         return
     kept = 0
     with metrics.open("rb") as file:
@@ -113,10 +114,6 @@ def keep_lines_until(metrics: Path, iteration: int) -> None:
     if kept < metrics.stat().st_size:
         with metrics.open("r+b") as file:
             file.truncate(kept)
-
-
-def _open_line_buffered(path: Path) -> TextIO:
-    return path.open("a", encoding="utf-8", buffering=1)
 
 
 def _updates(run: Training) -> int:

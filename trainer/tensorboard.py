@@ -16,7 +16,9 @@ class TensorBoardLog:
     def __init__(self, folder: Path, start: int) -> None:
         """Open a new event file in `folder`; TensorBoard forgets earlier files' events from `start` on."""
         now = time()
-        self._file = (folder / f"events.out.tfevents.{now:.6f}.{socket.gethostname()}").open("xb")
+        self._file = (folder / f"events.out.tfevents.{now:.6f}.{socket.gethostname()}").open(
+            "xb", buffering=0
+        )
         self._records = RecordWriter(self._file)
         self._write(Event(wall_time=now, file_version="brain.Event:2"))
         self._write(Event(wall_time=now, step=start, session_log=SessionLog(status=SessionLog.START)))

@@ -1,0 +1,376 @@
+"""`simtrue-train` from the command line to the run folder, and the sentence for whatever stops it."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+torch = pytest.importorskip("torch")
+
+from model.card import read_card  # noqa: E402
+from trainer.cli import main  # noqa: E402
+from trainer.data import load_data  # noqa: E402
+from trainer.distributed import World  # noqa: E402
+from trainer.hardware import Hardware  # noqa: E402
+from trainer.loop import train  # noqa: E402
+from trainer.options import resolve  # noqa: E402
+from trainer.run_folder import RunFolder  # noqa: E402
+from trainer.training import Training, build_training  # noqa: E402
+
+pytestmark = pytest.mark.train
+SHARED = Path(__file__).resolve().parents[2].parent / "shared"
+FAST = {
+    "refiner_width": 8,
+    "refiner_blocks": 1,
+    "discriminator_layers": "gaze",
+    "batch_size": 8,
+    "history_capacity": 12,
+    "steps": 12,
+    "warmup_refiner_steps": 3,
+    "warmup_discriminator_steps": 3,
+    "log_every": 4,
+    "grid_every": 6,
+    "checkpoint_every": 6,
+    "precision": "fp32",
+    "threads": 1,
+}
+
+
+def write_images(folder: Path, *, count: int = 32) -> dict[str, str]:
+    """Synthetic squares, and the same squares dimmer and noisy as the real ones."""
+    rng = np.random.default_rng(0)
+    synthetic = np.full((count, 16, 16), 200, np.uint8)
+    for image in synthetic:
+        top, left = rng.integers(1, 9, 2)
+        image[top : top + 6, left : left + 6] = 30
+    real = np.clip(synthetic[::-1] * 0.6 + 20 + rng.normal(0, 8, synthetic.shape), 0, 255).astype(np.uint8)
+    np.savez(folder / "images.npz", synthetic=synthetic, real=real)
+    return {"synthetic": f"{folder}/images.npz:synthetic", "real": f"{folder}/images.npz:real"}
+
+
+def flags(values: dict[str, object]) -> list[str]:
+    return [text for name, value in values.items() for text in (f"--{name.replace('_', '-')}", str(value))]
+
+
+def fit(folder: Path, **changes: object) -> RunFolder:
+    sources = write_images(folder)
+    main(["fit", *flags({**sources, **FAST, "runs_root": folder / "runs", **changes})])
+    return RunFolder(max((folder / "runs").iterdir()))
+
+
+def lines(run: RunFolder) -> list[dict[str, object]]:
+    return [json.loads(line) for line in run.metrics.read_text().splitlines()]
+
+
+def refusal(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> str:
+    """The one sentence of a command that fails."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    said = capsys.readouterr().err
+    assert stopped.value.code == 1
+    assert "Traceback" not in said
+    return said.splitlines()[-1]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    return fit(tmp_path_factory.mktemp("finished"), name="squares")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+def prepare(folder: Path, **changes: object) -> Training:
+    config = resolve({**write_images(folder), **FAST, **changes})
+    data = load_data(config, folder / "cache", lambda _role, _done, _total: None)
+    hardware = Hardware(torch.device("cpu"), bf16=False, compile=False)
+    return build_training(config, data, World(0, 1, 0, 1), hardware)
+
+
+def test_a_run_leaves_its_settings_numbers_pictures_and_checkpoints(finished: RunFolder) -> None:
+    assert finished.path.name == "00001-default-squares"
+    assert finished.read_config().steps == 12
+    assert sorted(path.name for path in finished.grids.iterdir()) == ["000006.png", "000012.png"]
+    assert [path.stem for path in sorted(finished.checkpoints.glob("*.pt"))] == [
+        "000000006",
+        "000000012",
+        "000000018",
+    ]
+    assert len(list(finished.tensorboard.iterdir())) == 1
+    with Image.open(finished.grids / "000012.png") as grid:
+        assert grid.mode == "RGB"
+
+
+def test_the_log_tells_phase_step_losses_accuracy_change_and_speed(finished: RunFolder) -> None:
+    logged = lines(finished)
+    assert [(line["phase"], line["step"]) for line in logged] == [
+        ("warmup_refiner", 3),
+        ("warmup_discriminator", 3),
+        ("training", 4),
+        ("training", 8),
+        ("training", 12),
+    ]
+    assert {
+        "iteration",
+        "refiner_loss",
+        "realism_loss",
+        "self_regularization_loss",
+        "discriminator_loss",
+        "r1_penalty",
+        "accuracy_on_refined",
+        "accuracy_on_real",
+        "discriminator_accuracy",
+        "mean_absolute_change_levels",
+        "images_per_s",
+    } <= set(logged[-1])
+    assert "realism_loss" in logged[0]
+    assert logged[0]["realism_loss"] == 0
+    assert "refiner_loss" not in logged[1]
+
+
+def test_tensorboard_reads_the_same_numbers(finished: RunFolder) -> None:
+    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+
+    found = {
+        (event.step, value.tag): value.tensor.float_val[0]
+        for event in EventFileLoader(str(next(finished.tensorboard.iterdir()))).Load()
+        for value in event.summary.value
+        if value.tensor.float_val
+    }
+    last = lines(finished)[-1]
+    assert found[18, "refiner_loss"] == pytest.approx(last["refiner_loss"], rel=1e-6)
+
+
+def test_runs_are_numbered_and_never_overwrite_each_other(tmp_path: Path) -> None:
+    short = {"steps": 1, "warmup_refiner_steps": 0, "warmup_discriminator_steps": 0}
+    names = [fit(tmp_path, **short).path.name for _ in range(2)]
+    assert names == ["00001-default", "00002-default"]
+
+
+def test_the_history_is_really_fed_and_really_used(tmp_path: Path) -> None:
+    run = prepare(tmp_path, warmup_refiner_steps=0, warmup_discriminator_steps=0, steps=2)
+    assert run.history is not None
+    train(run, None)
+    assert len(run.history) == 8
+    seen: list[torch.Tensor] = []
+    run.discriminator.forward.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+    known = run.history.images.clone()
+    longer = run.config.model_copy(update={"steps": 3})
+    object.__setattr__(run, "config", longer)
+    train(run, None)
+    judged = seen[-1][:8]
+    old = [any(torch.equal(image, stored) for stored in known) for image in judged]
+    assert old == [False] * 4 + [True] * 4
+    assert len(run.history) == 12
+
+
+def test_k_g_and_k_d_updates_see_fresh_images_each(tmp_path: Path) -> None:
+    run = prepare(
+        tmp_path, steps=2, refiner_updates_per_step=3, discriminator_updates_per_step=2, batch_size=4
+    )
+    train(run, None)
+    assert run.clock.refiner_updates == 3 + 2 * 3
+    assert run.clock.discriminator_updates == 3 + 2 * 2
+    draws = [run.streams.refiner_synthetic.draw(update) for update in range(9)]
+    assert not any(torch.equal(draws[i], draws[j]) for i in range(9) for j in range(i))
+
+
+def test_networks_see_images_from_minus_one_to_one(tmp_path: Path) -> None:
+    run = prepare(tmp_path)
+    batch = run.streams.refiner_synthetic.draw(0)
+    assert batch.min().item() == pytest.approx(2 * 30 / 255 - 1, abs=1e-6)
+    assert batch.max().item() == pytest.approx(2 * 200 / 255 - 1, abs=1e-6)
+
+
+def test_a_healthy_run_raises_no_alarm_and_moves_towards_the_real_images(tmp_path: Path) -> None:
+    run = fit(tmp_path, steps=120, warmup_refiner_steps=0, log_every=10, refiner_learning_rate=0.002)
+    logged = lines(run)
+    assert [line for line in logged if "alarm" in line] == []
+    assert logged[-1]["mean_absolute_change_levels"] > 1.0
+
+
+def test_a_run_that_does_nothing_says_so_and_still_succeeds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = fit(tmp_path, steps=70, self_regularization_weight=1000, log_every=5, refiner_learning_rate=1e-6)
+    alarms = [line["alarm"] for line in lines(run) if "alarm" in line]
+    assert alarms.count("identity_refiner") == 1
+    assert "the refiner does nothing" in capsys.readouterr().err
+
+
+def test_a_run_that_diverges_says_where_and_keeps_the_checkpoint_before(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sources = write_images(tmp_path)
+    wild = {
+        "optimiser": "sgd",
+        "preset": "gaze",
+        "discriminator_learning_rate": 10,
+        "refiner_learning_rate": 10,
+    }
+    calm = {**sources, **FAST, **wild, "runs_root": tmp_path / "runs", "steps": 300, "checkpoint_every": 1}
+    sentence = refusal(capsys, ["fit", *flags(calm)])
+    assert re.search(r"(loss|norm|penalty) is (nan|inf|-inf) in update \d+: the run has diverged", sentence)
+    (path,) = (tmp_path / "runs").iterdir()
+    kept = max((path / "checkpoints").glob("*.pt"))
+    state = torch.load(kept, weights_only=True)["state"]
+    assert all(
+        weight.isfinite().all()
+        for name in ("refiner", "discriminator", "ema")
+        for weight in state[name].values()
+    )
+
+
+def test_bad_images_leave_no_run_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sources = {**write_images(tmp_path), "real": tmp_path / "nowhere"}
+    assert "do not exist" in refusal(capsys, ["fit", *flags({**sources, "runs_root": tmp_path / "runs"})])
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_a_full_disk_stops_the_run_with_a_sentence_and_resume_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = fit(tmp_path)
+    whole = lines(run)
+    for path in run.checkpoints.glob("000000018.*"):
+        path.unlink()
+    run.metrics.rename(tmp_path / "lines")
+    run.metrics.symlink_to("/dev/full")
+    assert "no space left on the disk" in refusal(capsys, ["resume", str(run.path)])
+    run.metrics.unlink()
+    (tmp_path / "lines").rename(run.metrics)
+    checkpoint = run.checkpoints / ".tmp-000000018.pt"
+    checkpoint.symlink_to("/dev/full")
+    assert "no space left on the disk" in refusal(capsys, ["resume", str(run.path)])
+    assert not checkpoint.is_symlink()
+    main(["resume", str(run.path)])
+    assert [{**line, "images_per_s": 0} for line in lines(run)] == [
+        {**line, "images_per_s": 0} for line in whole
+    ]
+
+
+def test_a_second_process_is_kept_out_of_a_run(
+    finished: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with finished.locked():
+        said = refusal(capsys, ["resume", str(finished.path)])
+    assert "another process is training" in said
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "is not a run folder" in refusal(capsys, ["resume", str(tmp_path)])
+
+
+def test_resume_can_prolong_a_run(tmp_path: Path) -> None:
+    short = fit(tmp_path)
+    main(["resume", str(short.path), "--steps", "16"])
+    assert lines(short)[-1]["step"] == 16
+    assert short.read_config().steps == 16
+
+
+def test_mixed_precision_and_every_option_of_the_step_run(tmp_path: Path) -> None:
+    run = fit(
+        tmp_path,
+        precision="bf16",
+        adversarial_loss="least_squares",
+        feature_transform="0.5*normalised+derivatives",
+        noise_pixel_channels=0,
+        noise_image_channels=0,
+        history_capacity=0,
+        window="12x14",
+    )
+    assert lines(run)[-1]["step"] == 12
+
+
+def test_a_wrong_feature_transform_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    values = {**write_images(tmp_path), **FAST, "runs_root": tmp_path / "runs", "feature_transform": "magic"}
+    assert "--feature-transform: there is no feature transform 'magic'" in refusal(
+        capsys, ["fit", *flags(values)]
+    )
+
+
+def test_an_exported_refiner_is_published_as_the_next_version_with_its_card(
+    finished: RunFolder, tmp_path: Path
+) -> None:
+    import onnxruntime
+
+    for _ in range(2):
+        main(["export", str(finished.path), "--models", str(tmp_path), "--name", "squares"])
+    assert sorted(path.name for path in (tmp_path / "squares").iterdir()) == ["1", "2"]
+    session = onnxruntime.InferenceSession(
+        tmp_path / "squares" / "2" / "refiner.onnx", providers=["CPUExecutionProvider"]
+    )
+    card = read_card(session.get_modelmeta().custom_metadata_map)
+    assert (card.steps, card.licence, card.preset, card.metrics) == (12, "not stated", "default", {})
+    assert card.noise.channels == 2
+
+
+def test_a_published_version_is_never_replaced(
+    finished: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "squares" / "7").mkdir(parents=True)
+    command = ["export", str(finished.path), "--models", str(tmp_path), "--name", "squares", "--version", "7"]
+    assert "a published version never changes" in refusal(capsys, command)
+
+
+def test_a_name_the_card_does_not_allow_is_refused(
+    finished: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["export", str(finished.path), "--models", str(tmp_path), "--name", "No Good"]
+    assert "--name 'No Good'" in refusal(capsys, command)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_preview_shows_variants_and_strength_zero_shows_the_synthetic_images(
+    finished: RunFolder, tmp_path: Path
+) -> None:
+    main(["preview", str(finished.path), "--out", str(tmp_path / "p.png"), "--strength", "0"])
+    with Image.open(tmp_path / "p.png") as opened:
+        pixels = np.asarray(opened)
+    rows = pixels[4 : 4 + 5 * 100].reshape(5, 100, *pixels.shape[1:])
+    margin = 110
+    np.testing.assert_array_equal(rows[0][:, margin:], rows[1][:, margin:])
+    assert (rows[0][:, margin:] != rows[4][:, margin:]).any()
+
+
+def test_an_evaluation_is_kept_with_the_run_and_goes_into_the_card(tmp_path: Path) -> None:
+    run = fit(tmp_path, steps=2)
+    main(["evaluate", str(run.path), "--seeds", "2", "--images", "16", "--json", str(tmp_path / "e.json")])
+    report = json.loads((tmp_path / "e.json").read_text())
+    assert json.loads(run.evaluation.read_text()) == report
+    assert {"judge_floor_accuracy", "judge_start_accuracy", "judge_refined_accuracy"} <= set(
+        report["metrics"]
+    )
+    main(["export", str(run.path), "--models", str(tmp_path / "models"), "--name", "squares"])
+    main(
+        [
+            "evaluate",
+            str(tmp_path / "models/squares/1/refiner.onnx"),
+            *flags(write_images(tmp_path)),
+            "--seeds",
+            "1",
+            "--images",
+            "8",
+        ]
+    )
+
+
+@pytest.mark.shared
+def test_the_smallest_shared_set_trains(tmp_path: Path) -> None:
+    file = SHARED / "data" / "ci-tiny" / "ci_tiny.npz"
+    if not file.exists():
+        pytest.skip(f"needs {file}")
+    sources = {"synthetic": f"{file}:synthetic", "real": f"{file}:real_train"}
+    main(["fit", *flags({**FAST, **sources, "runs_root": tmp_path, "steps": 8})])
+    (run,) = (RunFolder(path) for path in tmp_path.iterdir())
+    assert lines(run)[-1]["step"] == 8
+    assert (run.grids / "000008.png").stat().st_size > 0

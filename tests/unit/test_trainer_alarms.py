@@ -1,0 +1,60 @@
+"""What a run says when it goes wrong without a number being infinite."""
+
+import json
+
+import pytest
+
+from trainer.alarms import Alarms
+
+HEALTHY = {"mean_absolute_change_of_255": 9.0, "accuracy_on_refined": 0.71, "accuracy_on_real": 0.64}
+
+
+def watch(steps: int, **changes: float) -> list[str]:
+    alarms = Alarms(steps)
+    return [
+        alarm.name
+        for step in range(10, steps + 1, 10)
+        for alarm in alarms.observe(step, {**HEALTHY, **changes})
+    ]
+
+
+def test_a_healthy_run_is_left_in_peace() -> None:
+    assert watch(4000) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("identity_refiner", {"mean_absolute_change_of_255": 0.02}),
+        ("runaway_refiner", {"mean_absolute_change_of_255": 90.0}),
+        ("certain_discriminator", {"accuracy_on_refined": 0.999, "accuracy_on_real": 1.0}),
+        ("constant_discriminator", {"accuracy_on_refined": 1.0, "accuracy_on_real": 0.0}),
+        ("constant_discriminator", {"accuracy_on_refined": 0.0, "accuracy_on_real": 0.995}),
+    ],
+)
+def test_each_condition_that_lasts_is_told_once(name: str, changes: dict[str, float]) -> None:
+    assert watch(4000, **changes) == [name]
+
+
+def test_a_condition_that_goes_away_is_not_told() -> None:
+    alarms = Alarms(4000)
+    lines = [
+        {**HEALTHY, "mean_absolute_change_of_255": 0.0 if step % 400 else 5.0} for step in range(0, 4000, 50)
+    ]
+    assert [alarms.observe(50 * index, line) for index, line in enumerate(lines)] == [[]] * len(lines)
+
+
+def test_a_refiner_that_starts_as_the_identity_has_time_to_learn() -> None:
+    assert watch(40, mean_absolute_change_of_255=0.0) == []
+
+
+def test_a_resumed_run_neither_forgets_nor_repeats() -> None:
+    still = {**HEALTHY, "mean_absolute_change_of_255": 0.0}
+    steady, names = Alarms(2000), []
+    for step in range(50, 2001, 50):
+        names += [(step, alarm.name) for alarm in steady.observe(step, still)]
+        again = Alarms(2000)
+        again.load_state_dict(json.loads(json.dumps(steady.state_dict())))
+        steady = again
+    assert names == [(550, "identity_refiner")]
+    assert steady.told()[0].sentence.startswith("step 550: the refiner does nothing")

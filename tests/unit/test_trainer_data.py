@@ -1,0 +1,223 @@
+"""Images from outside: what is read, and the one sentence for what cannot be used."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from trainer.data import TrainingData, load_data
+from trainer.errors import DataError, DiskFullError
+from trainer.options import resolve
+
+Pixels = NDArray[Any]
+
+
+def grey(seed: int, count: int = 4, size: tuple[int, int] = (6, 8), dtype: type = np.uint8) -> Pixels:
+    return np.random.default_rng(seed).integers(0, np.iinfo(dtype).max, (count, *size)).astype(dtype)
+
+
+def folder(path: Path, images: Pixels, suffix: str = ".png") -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    for index, image in enumerate(images):
+        Image.fromarray(image).save(path / f"{index:03d}{suffix}")
+    return path
+
+
+def load(tmp_path: Path, synthetic: object, real: object, **settings: object) -> TrainingData:
+    config = resolve(
+        {"synthetic": str(synthetic), "real": str(real), "batch_size": 2, "history_capacity": 0, **settings}
+    )
+    return load_data(config, tmp_path / "cache", lambda _role, _done, _total: None)
+
+
+def refusal(tmp_path: Path, synthetic: object, real: object, **settings: object) -> str:
+    with pytest.raises(DataError) as refused:
+        load(tmp_path, synthetic, real, **settings)
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+@pytest.fixture
+def real(tmp_path: Path) -> Path:
+    return folder(tmp_path / "real", grey(1))
+
+
+def test_a_folder_is_read_in_sorted_order_and_recursively(tmp_path: Path, real: Path) -> None:
+    images = grey(2, 6)
+    folder(tmp_path / "synthetic" / "b", images[:3])
+    folder(tmp_path / "synthetic" / "a", images[3:], ".tif")
+    (tmp_path / "synthetic" / "notes.txt").write_text("not an image")
+    data = load(tmp_path, tmp_path / "synthetic", real)
+    np.testing.assert_array_equal(data.synthetic[..., 0], np.concatenate([images[3:], images[:3]]))
+    assert (data.channels, data.bit_depth, data.window) == (1, 8, (6, 8))
+
+
+def test_sixteen_bits_are_kept(tmp_path: Path) -> None:
+    deep = grey(2, dtype=np.uint16)
+    other = folder(tmp_path / "real", grey(3, dtype=np.uint16))
+    data = load(tmp_path, folder(tmp_path / "synthetic", deep), other)
+    assert data.bit_depth == 16
+    np.testing.assert_array_equal(data.synthetic[..., 0], deep)
+
+
+def test_a_rotated_photo_is_turned_upright(tmp_path: Path, real: Path) -> None:
+    upright = grey(2, 3)
+    home = tmp_path / "synthetic"
+    home.mkdir()
+    for index, image in enumerate(upright):
+        exif = Image.Exif()
+        exif[0x0112] = 6  # shown after a quarter turn clockwise
+        Image.fromarray(np.ascontiguousarray(np.rot90(image))).save(home / f"{index}.png", exif=exif)
+    np.testing.assert_array_equal(load(tmp_path, home, real).synthetic[..., 0], upright)
+
+
+def test_an_npz_array_is_chosen_by_its_key_and_is_images_otherwise(tmp_path: Path, real: Path) -> None:
+    one, other = grey(2), grey(3)
+    np.savez_compressed(tmp_path / "set.npz", images=one, more=other)
+    np.testing.assert_array_equal(load(tmp_path, tmp_path / "set.npz", real).synthetic[..., 0], one)
+    np.testing.assert_array_equal(load(tmp_path, f"{tmp_path}/set.npz:more", real).synthetic[..., 0], other)
+
+
+def test_images_above_the_memory_limit_live_in_a_file(tmp_path: Path, real: Path) -> None:
+    images = grey(2, 40, (64, 64))
+    np.savez(tmp_path / "set.npz", images=images)
+    real = folder(tmp_path / "large", grey(4, 3, (64, 64)))
+    data = load(tmp_path, tmp_path / "set.npz", real, max_resident_bytes=1 << 16)
+    assert isinstance(data.synthetic, np.memmap)
+    assert not isinstance(data.real, np.memmap)
+    np.testing.assert_array_equal(data.synthetic[..., 0], images)
+
+
+def test_resize_and_crop_make_mixed_sizes_one(tmp_path: Path, real: Path) -> None:
+    folder(tmp_path / "synthetic" / "a", grey(2, 2, (10, 12)))
+    folder(tmp_path / "synthetic" / "b", grey(2, 2, (6, 8)))
+    assert load(tmp_path, tmp_path / "synthetic", real, resize="6x8").synthetic.shape == (4, 6, 8, 1)
+    cropped = load(tmp_path, tmp_path / "synthetic", real, crop="4x4")
+    np.testing.assert_array_equal(cropped.synthetic[0, ..., 0], grey(2, 2, (10, 12))[0, 3:7, 4:8])
+
+
+def test_a_window_lets_the_two_sets_differ_in_size(tmp_path: Path, real: Path) -> None:
+    larger = folder(tmp_path / "synthetic", grey(2, 4, (10, 12)))
+    assert load(tmp_path, larger, real, window="4x4").window == (4, 4)
+
+
+def test_channels_one_reads_colour_as_grey(tmp_path: Path, real: Path) -> None:
+    colour = np.random.default_rng(0).integers(0, 255, (4, 6, 8, 3)).astype(np.uint8)
+    home = folder(tmp_path / "synthetic", colour)
+    assert load(tmp_path, home, real, channels=1).channels == 1
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path, real: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert "holds no synthetic image" in refusal(tmp_path, tmp_path / "empty", real)
+
+
+def test_a_missing_path_is_refused(tmp_path: Path, real: Path) -> None:
+    assert "do not exist" in refusal(tmp_path, tmp_path / "nowhere", real)
+
+
+def test_a_truncated_image_is_named(tmp_path: Path, real: Path) -> None:
+    home = folder(tmp_path / "synthetic", grey(2, 4, (64, 64)))
+    broken = home / "002.png"
+    broken.write_bytes(broken.read_bytes()[:-2000])
+    assert str(broken) in refusal(tmp_path, home, real)
+
+
+def test_a_file_that_is_no_image_is_named(tmp_path: Path, real: Path) -> None:
+    home = folder(tmp_path / "synthetic", grey(2))
+    (home / "002.png").write_text("not an image")
+    assert str(home / "002.png") in refusal(tmp_path, home, real)
+
+
+def test_mixed_sizes_name_two_images_and_a_way_out(tmp_path: Path, real: Path) -> None:
+    folder(tmp_path / "synthetic" / "a", grey(2, 2, (10, 12)))
+    folder(tmp_path / "synthetic" / "b", grey(2, 2))
+    sentence = refusal(tmp_path, tmp_path / "synthetic", real)
+    assert "10x12" in sentence
+    assert "6x8" in sentence
+    assert "--resize" in sentence
+
+
+def test_grey_against_colour_is_refused(tmp_path: Path, real: Path) -> None:
+    colour = np.random.default_rng(0).integers(0, 255, (4, 6, 8, 3)).astype(np.uint8)
+    assert "3 channels, real ones 1" in refusal(tmp_path, folder(tmp_path / "synthetic", colour), real)
+
+
+def test_grey_among_colour_is_refused(tmp_path: Path, real: Path) -> None:
+    colour = np.random.default_rng(0).integers(0, 255, (2, 6, 8, 3)).astype(np.uint8)
+    folder(tmp_path / "synthetic" / "a", colour)
+    folder(tmp_path / "synthetic" / "b", grey(2))
+    assert "both grey and colour" in refusal(tmp_path, tmp_path / "synthetic", real)
+
+
+def test_mixed_bit_depth_is_refused(tmp_path: Path, real: Path) -> None:
+    deep = folder(tmp_path / "synthetic", grey(2, dtype=np.uint16))
+    assert "--bit-depth" in refusal(tmp_path, deep, real)
+    assert load(tmp_path, deep, real, bit_depth=8).bit_depth == 8
+
+
+def test_the_same_folder_twice_is_refused(tmp_path: Path, real: Path) -> None:
+    assert "are the same" in refusal(tmp_path, real, real.parent / "." / "real")
+
+
+def test_a_copy_of_the_synthetic_images_is_refused_as_real(tmp_path: Path, real: Path) -> None:
+    copy = folder(tmp_path / "copy", grey(1))
+    assert "hold the same images" in refusal(tmp_path, copy, real)
+
+
+def test_a_folder_inside_the_other_is_refused(tmp_path: Path, real: Path) -> None:
+    inner = folder(real / "inner", grey(2))
+    assert "lies inside" in refusal(tmp_path, inner, real)
+
+
+def test_fewer_images_than_a_batch_are_refused(tmp_path: Path, real: Path) -> None:
+    synthetic = folder(tmp_path / "synthetic", grey(2))
+    assert "fewer than --batch-size 6" in refusal(tmp_path, synthetic, real, batch_size=6)
+
+
+@pytest.mark.parametrize(
+    ("array", "words"),
+    [
+        (np.zeros((4, 6, 8), np.float32), "float32"),
+        (np.zeros((4, 6), np.uint8), "[N, H, W]"),
+        (np.zeros((0, 6, 8), np.uint8), "no image"),
+        (np.asfortranarray(np.zeros((4, 6, 8), np.uint8)), "Fortran"),
+    ],
+)
+def test_an_array_that_holds_no_images_is_refused(
+    tmp_path: Path, real: Path, array: Pixels, words: str
+) -> None:
+    np.savez(tmp_path / "set.npz", images=array)
+    assert words in refusal(tmp_path, tmp_path / "set.npz", real)
+
+
+def test_an_unknown_array_lists_those_there_are(tmp_path: Path, real: Path) -> None:
+    np.savez(tmp_path / "set.npz", pictures=grey(2))
+    assert "it has: pictures" in refusal(tmp_path, tmp_path / "set.npz", real)
+
+
+def test_a_truncated_npz_is_refused(tmp_path: Path, real: Path) -> None:
+    file = tmp_path / "set.npz"
+    np.savez_compressed(file, images=grey(2, 50))
+    file.write_bytes(file.read_bytes()[:-300])
+    assert "cannot read" in refusal(tmp_path, file, real)
+
+
+def test_a_damaged_npz_is_refused(tmp_path: Path, real: Path) -> None:
+    file = tmp_path / "set.npz"
+    np.savez(file, images=grey(2, 50))
+    content = bytearray(file.read_bytes())
+    content[1000] ^= 0xFF
+    file.write_bytes(bytes(content))
+    assert "cannot read" in refusal(tmp_path, file, real)
+
+
+def test_a_disk_without_room_for_decoded_images_is_told(tmp_path: Path, real: Path) -> None:
+    np.savez(tmp_path / "set.npz", images=grey(2, 40, (64, 64)))
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "synthetic.npy").symlink_to("/dev/full")
+    with pytest.raises(DiskFullError, match="no space left"):
+        load(tmp_path, tmp_path / "set.npz", real, max_resident_bytes=1 << 16)

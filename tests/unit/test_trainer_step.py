@@ -1,0 +1,202 @@
+"""The two updates of Algorithm 1. Most of these are faults that public implementations have."""
+
+import contextlib
+import copy
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from model.feature_transform import make_feature_transform  # noqa: E402
+from model.losses import discriminator_accuracy, patch_sum_scale  # noqa: E402
+from trainer.config import TrainConfig  # noqa: E402
+from trainer.networks import build_networks  # noqa: E402
+from trainer.options import resolve  # noqa: E402
+from trainer.step import (  # noqa: E402
+    DISCRIMINATOR_TERMS,
+    REFINER_TERMS,
+    Learner,
+    Objective,
+    discriminator_step,
+    refine,
+    refiner_step,
+)
+
+pytestmark = pytest.mark.train
+SIZE = (16, 16)
+
+
+def settings(**changes: object) -> TrainConfig:
+    small = {"synthetic": "a", "real": "b", "preset": "gaze", "refiner_width": 8, "refiner_blocks": 1}
+    return resolve({**small, **changes})
+
+
+class Pair:
+    """Both networks of a config and what they minimise."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        networks = build_networks(config, 1, torch.device("cpu"))
+        self.refiner = Learner(networks.refiner, networks.refiner, networks.refiner_optimiser)
+        self.discriminator = Learner(
+            networks.discriminator, networks.discriminator, networks.discriminator_optimiser
+        )
+        height, width = networks.discriminator.config.output_size(*SIZE)
+        self.objective = Objective(
+            make_feature_transform(config.feature_transform, 1),
+            config.self_regularization_weight,
+            config.adversarial_loss,
+            config.r1_weight,
+            height * width if config.patch_reduction == "sum" else 1,
+            contextlib.nullcontext,
+        )
+
+
+def weights(learner: Learner) -> list[torch.Tensor]:
+    return [weight.detach().clone() for weight in learner.module.parameters()]
+
+
+def changed(before: list[torch.Tensor], learner: Learner) -> bool:
+    return any(not torch.equal(one, other) for one, other in zip(before, weights(learner), strict=True))
+
+
+def images(seed: int, count: int = 8) -> torch.Tensor:
+    return torch.rand(count, 1, *SIZE, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def edges(count: int = 32) -> tuple[torch.Tensor, torch.Tensor]:
+    """Synthetic squares, and the same ones blurred and noisy: a difference that a discriminator can learn."""
+    source = torch.Generator().manual_seed(5)
+    synthetic = torch.full((count, 1, *SIZE), 0.7)
+    for image in synthetic:
+        top, left = torch.randint(2, 8, (2,), generator=source).tolist()
+        image[0, top : top + 6, left : left + 6] = -0.7
+    noise = 0.1 * torch.randn(synthetic.shape, generator=source)
+    real = (torch.nn.functional.avg_pool2d(synthetic, 3, 1, 1) * 0.6 + noise).clamp(-1, 1)
+    return synthetic, real
+
+
+def test_the_refiners_gradient_has_an_adversarial_term() -> None:
+    gradients = []
+    for adversarial in (True, False):
+        pair = Pair(settings())
+        terms = refiner_step(
+            pair.refiner,
+            pair.discriminator.module,
+            pair.objective,
+            images(0),
+            None,
+            adversarial=adversarial,
+        )
+        gradients.append([weight.grad.clone() for weight in pair.refiner.module.parameters()])
+        assert (terms["realism_loss"].item() > 0) is adversarial
+    assert any(not torch.allclose(one, other) for one, other in zip(*gradients, strict=True))
+
+
+def test_the_refiner_learns_to_look_real_to_a_fixed_discriminator() -> None:
+    pair = Pair(settings(optimiser="adam", self_regularization_weight=0, warmup_refiner_steps=0))
+    synthetic, real = edges()
+    for _ in range(60):
+        discriminator_step(pair.discriminator, pair.objective, synthetic, real)
+    losses = [
+        refiner_step(pair.refiner, pair.discriminator.module, pair.objective, synthetic, None)[
+            "realism_loss"
+        ].item()
+        for _ in range(30)
+    ]
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_the_refiners_step_leaves_the_discriminator_alone() -> None:
+    pair = Pair(settings())
+    before = weights(pair.discriminator)
+    refiner_step(pair.refiner, pair.discriminator.module, pair.objective, images(0), None)
+    assert not changed(before, pair.discriminator)
+    assert all(weight.grad is None for weight in pair.discriminator.module.parameters())
+    assert all(weight.requires_grad for weight in pair.discriminator.module.parameters())
+
+
+def test_the_discriminators_step_leaves_the_refiner_alone() -> None:
+    pair = Pair(settings())
+    before = weights(pair.refiner)
+    refined = refine(pair.refiner.module, pair.objective, images(0), None)
+    assert not refined.requires_grad
+    discriminator_step(pair.discriminator, pair.objective, refined, images(1))
+    assert not changed(before, pair.refiner)
+    assert all(weight.grad is None for weight in pair.refiner.module.parameters())
+
+
+def test_each_step_moves_its_own_network() -> None:
+    pair = Pair(settings())
+    before = weights(pair.refiner), weights(pair.discriminator)
+    refiner_step(pair.refiner, pair.discriminator.module, pair.objective, images(0), None)
+    discriminator_step(pair.discriminator, pair.objective, images(0), images(1))
+    assert changed(before[0], pair.refiner)
+    assert changed(before[1], pair.discriminator)
+
+
+def accuracy_after(updates: int, **changes: object) -> float:
+    pair = Pair(settings(**changes))
+    synthetic, real = edges()
+    for _ in range(updates):
+        discriminator_step(pair.discriminator, pair.objective, synthetic, real)
+    with torch.no_grad():
+        refined_logits, real_logits = (pair.discriminator.module(part) for part in (synthetic, real))
+    return discriminator_accuracy(refined_logits, real_logits).item()
+
+
+def test_summed_over_patches_the_papers_rate_teaches_the_discriminator() -> None:
+    assert accuracy_after(150, patch_reduction="sum") > 0.8
+
+
+def test_averaged_over_patches_the_papers_rate_does_not_move_it() -> None:
+    assert accuracy_after(150, patch_reduction="mean") < 0.65
+
+
+def test_the_scale_of_a_sum_is_the_number_of_patches() -> None:
+    pair = Pair(settings())
+    assert pair.objective.scale == patch_sum_scale(pair.discriminator.module(images(0))) == 16
+
+
+def test_the_discriminator_takes_refined_for_refined() -> None:
+    pair = Pair(settings(optimiser="adam", refiner_learning_rate=1e-3))
+    synthetic, real = edges()
+    for _ in range(60):
+        terms = discriminator_step(pair.discriminator, pair.objective, synthetic, real)
+    assert terms["accuracy_on_refined"].item() > 0.8
+    assert terms["accuracy_on_real"].item() > 0.8
+    with torch.no_grad():
+        logits = pair.discriminator.module(synthetic)
+    assert (logits[:, 1] > logits[:, 0]).float().mean().item() > 0.8
+
+
+def test_training_and_evaluation_see_the_same_refiner() -> None:
+    pair = Pair(settings())
+    twin = copy.deepcopy(pair.refiner.module).eval()
+    torch.testing.assert_close(pair.refiner.module.train()(images(0)), twin(images(0)), rtol=0, atol=0)
+
+
+def test_the_penalty_pulls_the_discriminators_slope_down() -> None:
+    free, penalised = (Pair(settings(optimiser="adam", r1_weight=weight)) for weight in (0.0, 10.0))
+    synthetic, real = edges()
+    for _ in range(40):
+        assert discriminator_step(free.discriminator, free.objective, synthetic, real)["r1_penalty"] == 0
+        discriminator_step(penalised.discriminator, penalised.objective, synthetic, real)
+
+    def slope(pair: Pair) -> float:
+        inputs = real.clone().requires_grad_()
+        logits = pair.discriminator.module(inputs)
+        (gradient,) = torch.autograd.grad((logits[:, 1] - logits[:, 0]).sum(), inputs)
+        return gradient.square().sum().item()
+
+    assert slope(penalised) < 0.5 * slope(free)
+
+
+def test_both_steps_report_finite_numbers_under_their_names() -> None:
+    pair = Pair(settings())
+    refined_terms = refiner_step(pair.refiner, pair.discriminator.module, pair.objective, images(0), None)
+    terms = discriminator_step(pair.discriminator, pair.objective, images(0), images(1))
+    assert tuple(refined_terms) == REFINER_TERMS
+    assert tuple(terms) == DISCRIMINATOR_TERMS
+    assert all(
+        value.isfinite() and not value.requires_grad for value in (*refined_terms.values(), *terms.values())
+    )
