@@ -9,6 +9,7 @@ from app.metrics import Metrics
 from app.routes.access import AccessLog
 from app.routes.health import health_router
 from app.routes.models import models_router
+from app.routes.openapi import describe_options
 from app.routes.pages import pages_router
 from app.routes.problems import install_problem_handler
 from app.routes.refine import refine_router
@@ -34,6 +35,7 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(models_router(services))
     app.include_router(health_router(services, metrics))
     app.include_router(pages_router())
+    describe_options(app)
     install_problem_handler(app, metrics.count_refusal)
     app.add_middleware(AccessLog, on_request=metrics.count_request)
     return app

@@ -8,7 +8,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator
 
 from app.errors import InvalidJson, InvalidOptions
+from app.preservation import verdict
+from app.preservation.verdict import WhenBelow
 
+_DEFAULTS = verdict.Thresholds()
 MAX_LOCKS = 1000
 MAX_POLYGON_POINTS = 10_000
 
@@ -71,12 +74,12 @@ class Thresholds(_Options):
     """When structure counts as preserved, and what happens to an image where it is not."""
 
     max_shift_px: float = Field(
-        default=1.0, ge=0, le=1e4, description="Farthest that structure may move, in px."
+        default=_DEFAULTS.max_shift_px, ge=0, le=1e4, description="Farthest that structure may move, in px."
     )
     min_structure_kept: float = Field(
-        default=0.5, ge=0, le=1, description="Least share of structure to be left."
+        default=_DEFAULTS.min_structure_kept, ge=0, le=1, description="Least share of structure to be left."
     )
-    below: Literal["soften", "keep_original", "report"] = Field(
+    below: WhenBelow = Field(
         default="soften", description="Lower the strength, keep the original, or only report."
     )
 

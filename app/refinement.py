@@ -11,14 +11,18 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from app.annotations.shapes import ImageGeometry
+from app.annotations.shapes import ImageGeometry, Shape
 from app.errors import InvalidOptions
-from app.locks import lock_mask
+from app.locks import lock_mask, unmatched_labels
 from app.options import LockAnnotations, RefineOptions
 from app.pixel_budget import PixelBudget
+from app.preservation.drift import MAX_REGIONS, Drift
+from app.preservation.drift import measure as measure_drift
+from app.preservation.grey import grey_pair
+from app.preservation.verdict import Decision, Thresholds, Verdict, decide
 from app.refining.blending import blend
 from app.refining.colour import ModelInput, from_model, to_model
-from app.refining.encode import encode
+from app.refining.encode import Encoded, encode
 from app.refining.images import DecodedImage, Pixels, decode
 from app.refining.models import ServedModel
 from app.services import Services
@@ -45,10 +49,20 @@ class ImageJob:
 
 
 @dataclass(frozen=True)
+class Preservation:
+    """What became of the structure under one annotation; `annotation` is its position in the document."""
+
+    annotation: int
+    label: str | None
+    drift: Drift
+
+
+@dataclass(frozen=True)
 class RefinedImage:
     """One refined image, encoded, with everything that is reported about it.
 
     strength_applied: below the one asked for when the image was softened. mode: Pillow's mode of `data`.
+    preservation: one entry per measured annotation, None without annotations.
     problems: what is wrong with its annotations. notes: what else a careful reader should know.
     """
 
@@ -63,7 +77,8 @@ class RefinedImage:
     media_type: str
     extension: str
     lossless: bool
-    verdict: str
+    verdict: Verdict
+    preservation: tuple[Preservation, ...] | None
     problems: tuple[str, ...]
     notes: tuple[str, ...]
     data: bytes
@@ -106,8 +121,7 @@ def refuse_impossible(options: RefineOptions, model: ServedModel, *, annotated: 
 def _prepare(job: ImageJob, max_pixels: int) -> _Prepared:
     decoded = decode(job.data, filename=job.filename, max_pixels=max_pixels)
     card = job.model.card
-    shapes = job.geometry.shapes if job.geometry else ()
-    locked = lock_mask(job.options.lock, shapes, decoded.height, decoded.width)
+    locked = lock_mask(job.options.lock, _shapes(job), decoded.height, decoded.width)
     return _Prepared(decoded, to_model(decoded, card.channels, card.bit_depth), locked)
 
 
@@ -129,24 +143,64 @@ async def _through_engine(services: Services, job: ImageJob, prepared: _Prepared
 def _finish(job: ImageJob, prepared: _Prepared, variant: int, refined: Pixels) -> RefinedImage:
     decoded, options = prepared.decoded, job.options
     lifted = from_model(decoded, prepared.model_input, refined)
-    blended = blend(decoded.pixels, lifted, options.strength, prepared.locked)
+    decision = _judge(job, prepared, lifted)
     written = job.output_format(decoded.format.lower())
-    encoded = encode(decoded, blended, format=written, quality=options.output.quality)
-    notes = [note for note in (prepared.model_input.note, *encoded.notes) if note]
+    encoded = encode(decoded, decision.picture, format=written, quality=options.output.quality)
     return RefinedImage(
         index=job.index,
         filename=job.filename,
         variant=variant,
         seed=options.seed_of(variant),
-        strength_applied=options.strength,
+        strength_applied=decision.strength,
         width=decoded.width,
         height=decoded.height,
         mode=encoded.mode_out,
         media_type=encoded.media_type,
         extension=encoded.extension,
         lossless=encoded.lossless,
-        verdict="accepted",
+        verdict=decision.verdict,
+        preservation=_preservation(job, decision.drifts),
         problems=job.geometry.problems if job.geometry else (),
-        notes=tuple(notes),
+        notes=_notes(job, prepared, encoded),
         data=encoded.data,
     )
+
+
+def _judge(job: ImageJob, prepared: _Prepared, refined: Pixels) -> Decision[Pixels]:
+    """The blend at the strength asked for, or what the thresholds make of it."""
+    original, limits = prepared.decoded.pixels, job.options.thresholds
+    shapes = _shapes(job)
+
+    def drifts_of(picture: Pixels) -> Sequence[Drift]:
+        return measure_drift(*grey_pair(original, picture), shapes) if shapes else ()
+
+    return decide(
+        lambda strength: blend(original, refined, strength, prepared.locked),
+        drifts_of,
+        job.options.strength,
+        Thresholds(limits.max_shift_px, limits.min_structure_kept),
+        limits.below,
+    )
+
+
+def _preservation(job: ImageJob, drifts: Sequence[Drift]) -> tuple[Preservation, ...] | None:
+    if job.geometry is None:
+        return None
+    measured = ((job.geometry.shapes[drift.index], drift) for drift in drifts)
+    return tuple(Preservation(shape.source, shape.label, drift) for shape, drift in measured)
+
+
+def _shapes(job: ImageJob) -> tuple[Shape, ...]:
+    return job.geometry.shapes if job.geometry else ()
+
+
+def _notes(job: ImageJob, prepared: _Prepared, encoded: Encoded) -> tuple[str, ...]:
+    shapes, lifted = _shapes(job), prepared.model_input.note
+    unlocked = [
+        f"No annotation of this image has the label {name!r}, so nothing is locked for it."
+        for name in unmatched_labels(job.options.lock, shapes)
+    ]
+    sampled = (
+        [f"Of {len(shapes)} annotations, {MAX_REGIONS} were measured."] if len(shapes) > MAX_REGIONS else []
+    )
+    return (*([lifted] if lifted else []), *unlocked, *sampled, *encoded.notes)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
+from fastapi import FastAPI
 from pydantic import BaseModel, Field
 
 from app.errors import HTTP_STATUS
 from app.options import RefineOptions
+from app.routes.report import RefineAnswer
 
 OpenApi = dict[str, Any]
 """A fragment of an OpenAPI document; its shape is that standard's, not ours."""
@@ -47,6 +49,20 @@ def _problem_response(status: int) -> OpenApi:
     return {"description": described, "model": Problem, "content": {"application/problem+json": content}}
 
 
+def describe_options(app: FastAPI) -> None:
+    """Add the options, which arrive as text inside a form, to the schemas that the description refers to."""
+    of_routes = app.openapi
+
+    def openapi() -> OpenApi:
+        described = of_routes()
+        schemas = described["components"]["schemas"]
+        own = RefineOptions.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas |= own.pop("$defs") | {"RefineOptions": own}
+        return described
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way
+
+
 def _binary(media_type: str) -> OpenApi:
     return {media_type: {"schema": {"type": "string", "format": "binary"}}}
 
@@ -67,24 +83,48 @@ _FORM: OpenApi = {
             "contentMediaType": "application/json",
             "description": "JSON (COCO, LabelMe, UnityEyes or plain), once for the whole request or once per "
             "image in the same order. It comes back byte for byte.",
+            "example": '{"objects": [{"label": "pupil", "box": [10.50, 8.0, 21.25, 17.0]}]}',
         },
         "model": {"type": "string", "description": "Name of a served model; none means the default."},
         "options": {
             "type": "string",
             "contentMediaType": "application/json",
-            "contentSchema": RefineOptions.model_json_schema(ref_template="#/components/schemas/{model}"),
+            "contentSchema": {"$ref": "#/components/schemas/RefineOptions"},
             "description": "How to refine; every field may be left out.",
+            "example": '{"strength": 0.8, "seed": 1, "lock": [{"annotations": ["pupil"]}]}',
         },
     },
 }
+_QUERY = {
+    "model": "string",
+    "strength": "number",
+    "seed": "integer",
+    "variants": "integer",
+    "filename": "string",
+}
 
 REFINE_OPERATION: OpenApi = {
+    "parameters": [
+        {
+            "name": name,
+            "in": "query",
+            "schema": {"type": kind},
+            "description": "Only for a request whose whole body is one image.",
+        }
+        for name, kind in _QUERY.items()
+    ],
     "requestBody": {
         "required": True,
         "content": {
             "multipart/form-data": {"schema": _FORM},
-            **_binary("image/png"),
-            **_binary("image/jpeg"),
+            **_binary("image/*"),
         },
+    },
+}
+REFINE_ANSWERS: dict[int | str, OpenApi] = {
+    200: {
+        "model": RefineAnswer,
+        "description": "The refined images: JSON, or by the Accept header one image or a zip of all.",
+        "content": {**_binary("application/zip"), **_binary("image/png"), **_binary("image/*")},
     }
 }

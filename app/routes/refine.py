@@ -26,7 +26,7 @@ from app.refining.models import ServedModel
 from app.routes.answers import Outcome, image_answer, json_answer, zip_answer
 from app.routes.forms import RefineForm, read_form
 from app.routes.negotiation import Acceptance, AnswerKind, read_accept
-from app.routes.openapi import REFINE_OPERATION, problems
+from app.routes.openapi import REFINE_ANSWERS, REFINE_OPERATION, problems
 from app.routes.problems import ImageRefused
 from app.services import Services
 
@@ -78,7 +78,7 @@ def refine_router(services: Services, metrics: Metrics) -> APIRouter:
         "/refine",
         summary="Refine images and keep their annotations",
         response_class=Response,
-        responses=problems(400, 404, 406, 413, 415, 422, 500, 503, 504),
+        responses=REFINE_ANSWERS | problems(400, 404, 406, 413, 415, 422, 500, 503, 504),
         openapi_extra=REFINE_OPERATION,
     )
     async def refine(request: Request) -> Response:

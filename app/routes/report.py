@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, JsonValue
 
-from app.refinement import RefinedImage
+from app.preservation.verdict import Verdict
+from app.refinement import Preservation, RefinedImage
+
+
+class PreservationReport(BaseModel):
+    """What became of the structure under one annotation; null where there was none to measure."""
+
+    annotation: int = Field(description="Position of the annotation in its list in the document.")
+    label: str | None
+    dx: float | None = Field(description="How far it moved to the right, in px.")
+    dy: float | None = Field(description="How far it moved down, in px.")
+    shift_px: float | None = Field(description="How far it moved, in px.")
+    structure_kept: float | None = Field(description="How much of it is left, 0 (gone) to 1 (all there).")
 
 
 class ImageReport(BaseModel):
@@ -20,7 +32,14 @@ class ImageReport(BaseModel):
     mode: str = Field(description="Pillow's mode of the picture as encoded: L, RGB, RGBA, I;16, …")
     media_type: str
     lossless: bool
-    verdict: str
+    verdict: Verdict = Field(
+        description="accepted: all that was measured is within the thresholds. softened: so at a lower "
+        "strength. kept_original: at none, so nothing was changed. below_thresholds: it is not, and only a "
+        "report was asked for. unchecked: there was nothing to measure."
+    )
+    preservation: tuple[PreservationReport, ...] | None = Field(
+        description="One entry per measured annotation; null without annotations."
+    )
     problems: tuple[str, ...] = Field(description="What is wrong with the annotations of this image.")
     notes: tuple[str, ...] = Field(description="What else a careful reader should know.")
 
@@ -39,6 +58,55 @@ def report_of(image: RefinedImage) -> ImageReport:
         media_type=image.media_type,
         lossless=image.lossless,
         verdict=image.verdict,
+        preservation=None if image.preservation is None else tuple(map(_preservation, image.preservation)),
         problems=image.problems,
         notes=image.notes,
     )
+
+
+def _preservation(entry: Preservation) -> PreservationReport:
+    drift = entry.drift
+    return PreservationReport(
+        annotation=entry.annotation,
+        label=entry.label,
+        dx=_rounded(drift.dx),
+        dy=_rounded(drift.dy),
+        shift_px=_rounded(drift.shift_px),
+        structure_kept=_rounded(drift.structure_kept),
+    )
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
+
+
+class ModelName(BaseModel):
+    """The model that refined, and its version."""
+
+    name: str
+    version: int
+
+
+class Timings(BaseModel):
+    """Where the time of the request went, in ms."""
+
+    read: float
+    refine: float
+    total: float
+
+
+class RefinedPicture(ImageReport):
+    """One refined image with its bytes."""
+
+    image: str = Field(description="The encoded image, as base64.")
+
+
+class RefineAnswer(BaseModel):
+    """The JSON answer of POST /refine."""
+
+    model: ModelName
+    annotations: JsonValue = Field(
+        description="What was sent, byte for byte; a list if there was one per image, null if there was none."
+    )
+    images: list[RefinedPicture]
+    timings_ms: Timings
