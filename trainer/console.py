@@ -60,9 +60,23 @@ class Console:
             self.say(f"saved {path}")
 
     def decoding(self, role: str, done: int, total: int) -> None:
-        """Show how far the images are decoded."""
-        if self._rich.is_terminal and (done == total or done % 256 == 0):
-            self._rich.print(f"decoding {role} images {done}/{total}", end="\r" if done < total else "\n")
+        """Show how far the images of one side are decoded."""
+        if not self._rich.is_terminal:
+            return
+        if self._bar is None:
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+            )
+            self._bar = Progress(*columns, console=self._rich, transient=True)
+            self._task = self._bar.add_task(f"decoding {role} images", total=total)
+            self._bar.start()
+        assert self._task is not None
+        self._bar.update(self._task, completed=done)
+        if done == total:
+            self.stop()
 
     def alarm(self, alarm: Alarm) -> None:
         """Say what is wrong."""

@@ -115,12 +115,12 @@ def refine(refiner: nn.Module, objective: Objective, synthetic: Tensor, noise: T
 
 @contextmanager
 def frozen(network: nn.Module) -> Iterator[None]:
-    """Within this block no gradient is computed for the network's weights."""
-    network.requires_grad_(False)
+    """Within this block the network stays as it is: no gradient for its weights, its spectral norm at rest."""
+    network.requires_grad_(False).eval()
     try:
         yield
     finally:
-        network.requires_grad_(True)
+        network.requires_grad_(True).train()
 
 
 def _update(learner: Learner) -> Tensor:

@@ -16,8 +16,8 @@ pytestmark = pytest.mark.train
 ROOT = Path(__file__).resolve().parents[2]
 
 # Imports once, then forks a process for every command on its standard input, one JSON line each: the
-# arguments, and when to send SIGKILL: after some seconds, or as soon as a checkpoint is being written. Answers
-# with the exit status, and whether a checkpoint was left half written.
+# arguments, and when to send SIGKILL: after some seconds, or as soon as a checkpoint is being written. It
+# answers with the exit status, and whether that left a checkpoint half written.
 NURSERY = """
 import json, os, pathlib, signal, sys, time
 import trainer.commands
@@ -65,7 +65,7 @@ SETTINGS = {
     "discriminator_layers": "gaze",
     "batch_size": 8,
     "history_capacity": 400,
-    "steps": 40,
+    "steps": 32,
     "warmup_refiner_steps": 6,
     "warmup_discriminator_steps": 6,
     "log_every": 3,
@@ -169,7 +169,7 @@ def test_a_run_killed_at_any_moment_ends_with_the_same_numbers(tmp_path: Path) -
         torn = [nursery.run(fit_arguments(images, rough), rough, in_write=True)["torn"]]
         (run,) = rough.iterdir()
         moments = random.Random(7)
-        for attempt in range(8):
+        for attempt in range(6):
             in_write = attempt % 2 == 1
             after_s = None if in_write else moments.uniform(0.0, 1.0)
             answer = nursery.run(["resume", str(run)], rough, after_s=after_s, in_write=in_write)
