@@ -156,6 +156,30 @@ def test_gamma_text_private_and_resolution_chunks_of_a_png_are_kept_verbatim():
     assert b"daTE" not in {chunk[0] for chunk in again.private_chunks}
 
 
+def test_chunks_that_speak_of_palette_entries_do_not_survive_the_palette():
+    info = PngInfo()
+    info.add(b"bKGD", b"\x02")
+    palette = Image.fromarray(SMOOTH % 4).convert("P")
+    palette.putpalette(RNG.integers(0, 256, 12, dtype=np.uint8).tobytes())
+    grey = PngInfo()
+    grey.add(b"bKGD", b"\0\x07")
+    for picture, chunks, stays in [(palette, info, False), (SMOOTH, grey, True)]:
+        decoded = decode(saved(picture, "PNG", pnginfo=chunks))
+        encoded = encode.encode(decoded, refined_once(decoded), format=None, quality=None)
+        assert b"bKGD" in decoded.source
+        assert (b"bKGD" in encoded.data) is stays
+
+
+@pytest.mark.parametrize("prefix", [b"", b"Exif\0\0"])
+def test_the_exif_chunk_of_a_webp_is_kept_with_or_without_its_prefix(prefix):
+    chunk = prefix + camera_exif(1).removeprefix(b"Exif\0\0")
+    decoded = decode(saved(RGB, "WEBP", lossless=True, exif=b"Exif\0\0" + chunk))
+    encoded = encode.encode(decoded, refined_once(decoded), format=None, quality=None)
+    record = b"EXIF" + len(chunk).to_bytes(4, "little") + chunk
+    assert record in decoded.source
+    assert record in encoded.data
+
+
 @pytest.mark.parametrize("subsampling", [0, 1, 2])
 @pytest.mark.parametrize("quality", [31, 88])
 def test_a_jpeg_is_written_with_its_own_tables_and_subsampling(subsampling, quality):

@@ -105,6 +105,11 @@ def test_inverted_contrast_counts_as_lost():
     assert drift(400 - ring()).structure_kept < 0.5
 
 
+def test_an_inverted_edge_is_lost_entirely_and_scores_zero():
+    edge = 100 + 80 / (1 + np.exp(-(XX - 32)))
+    assert drift(280 - edge, before=edge).structure_kept == 0.0
+
+
 def test_another_shape_scores_below_a_changed_one():
     changed = drift(blurred(ring(ellipse=1.1)) * 0.8 + 20).structure_kept
     square = 200 - 120 * np.exp(-(((np.maximum(abs(XX - 32), abs(YY - 24)) - 8) / 1.5) ** 2))
