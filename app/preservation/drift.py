@@ -199,7 +199,7 @@ class _Filter:
         return (down @ image @ across.T).astype(np.float32, copy=False)
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=128)
 def _gaussians(size: int, offset: float, sigma: float, reach: int) -> NDArray[np.float32]:
     """float32 [core, size]: row i weighs the samples around core position i + offset."""
     positions = np.arange(_MARGIN - reach, size - _MARGIN + reach, dtype=np.float64) + offset
