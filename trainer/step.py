@@ -115,7 +115,7 @@ def refine(refiner: nn.Module, objective: Objective, synthetic: Tensor, noise: T
 
 @contextmanager
 def frozen(network: nn.Module) -> Iterator[None]:
-    """Within this block the network stays as it is: no gradient for its weights, its spectral norm at rest."""
+    """Within this block the network stays as it is: no gradient for weights, its spectral norm at rest."""
     network.requires_grad_(False).eval()
     try:
         yield

@@ -14,10 +14,11 @@ torch = pytest.importorskip("torch")
 
 pytestmark = pytest.mark.train
 ROOT = Path(__file__).resolve().parents[2]
+NEVER = 10**9
 
 # Imports once, then forks a process for every command on its standard input, one JSON line each: the
-# arguments, and when to send SIGKILL: after some seconds, or as soon as a checkpoint is being written. It
-# answers with the exit status, and whether that left a checkpoint half written.
+# arguments, and when to send SIGKILL: after some seconds, or while the checkpoint of an iteration is being
+# written. It answers with the exit status, and whether that left a checkpoint half written.
 NURSERY = """
 import json, os, pathlib, signal, sys, time
 import trainer.commands
@@ -48,9 +49,12 @@ for line in sys.stdin:
         ended, code = os.waitpid(child, os.WNOHANG)
         if ended:
             status = os.waitstatus_to_exitcode(code)
-        writing = bool(half_written(order["root"]) - before)
+        writing = any(
+            int(path.stem.removeprefix(".tmp-")) >= order["kill_in_write_of"]
+            for path, _ in half_written(order["root"]) - before
+        )
         late = order["kill_after_s"] is not None and time.monotonic() - begin > order["kill_after_s"]
-        if status is None and (late or (order["kill_in_write"] and writing)):
+        if status is None and (late or writing):
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
             status = -9
@@ -91,7 +95,7 @@ class Nursery:
         )
 
     def run(
-        self, arguments: list[str], root: Path, *, after_s: float | None = None, in_write: bool = False
+        self, arguments: list[str], root: Path, *, after_s: float | None = None, in_write_of: int = NEVER
     ) -> dict[str, Any]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -99,7 +103,7 @@ class Nursery:
             "arguments": arguments,
             "root": str(root),
             "kill_after_s": after_s,
-            "kill_in_write": in_write,
+            "kill_in_write_of": in_write_of,
         }
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
@@ -166,18 +170,18 @@ def test_a_run_killed_at_any_moment_ends_with_the_same_numbers(tmp_path: Path) -
     nursery = Nursery()
     try:
         assert nursery.run(fit_arguments(images, calm), calm)["status"] == 0
-        torn = [nursery.run(fit_arguments(images, rough), rough, in_write=True)["torn"]]
+        answers = [nursery.run(fit_arguments(images, rough), rough, in_write_of=6)]
         (run,) = rough.iterdir()
         moments = random.Random(7)
-        for attempt in range(6):
-            in_write = attempt % 2 == 1
-            after_s = None if in_write else moments.uniform(0.0, 1.0)
-            answer = nursery.run(["resume", str(run)], rough, after_s=after_s, in_write=in_write)
-            torn.append(answer["torn"])
+        for iteration in (16, 28, 36):
+            resume = ["resume", str(run)]
+            answers.append(nursery.run(resume, rough, after_s=moments.uniform(0.1, 0.8)))
+            answers.append(nursery.run(resume, rough, in_write_of=iteration))
         assert nursery.run(["resume", str(run)], rough)["status"] == 0
     finally:
         nursery.close()
-    assert any(torn), "no kill fell into the writing of a checkpoint"
+    assert [answer["status"] for answer in answers].count(-9) >= 4
+    assert any(answer["torn"] for answer in answers), "no kill fell into the writing of a checkpoint"
     (reference,) = calm.iterdir()
     assert_same(final_state(run), final_state(reference), "state")
     assert numbers(run) == numbers(reference)
