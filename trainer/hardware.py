@@ -92,7 +92,9 @@ def _device(config: TrainConfig, local_rank: int) -> torch.device:
         raise ConfigError(f"--device {config.device}: GPU {index} is not there; this machine has {count}")
     device = torch.device("cuda", index)
     torch.cuda.set_device(device)
-    torch.backends.cudnn.benchmark = True
+    # A resumed run must give the numbers of one that never stopped, so no algorithm may be chosen by a race.
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
     return device
 
 

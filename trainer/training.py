@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from model.errors import FeatureTransformError
 from model.feature_transform import make_feature_transform
-from model.history import HistoryBuffer
+from model.history import HistoryBuffer, HistoryState
 from trainer.alarms import Alarms
 from trainer.batches import Batches
 from trainer.config import TrainConfig
@@ -102,7 +102,7 @@ class Training:
         self.networks.discriminator_optimiser.load_state_dict(state["discriminator_optimiser"])
         self.ema.refiner.load_state_dict(state["ema"])
         if self.history is not None:
-            self.history.load_state_dict(state["history"])
+            self.history.load_state_dict(_on_device(state["history"], self.hardware.device))
         self.meters.load_state_dict(state["meters"])
         self.alarms.load_state_dict(state["alarms"])
         for name, value in state["clock"].items():
@@ -145,6 +145,12 @@ def restore_random_state(state: Mapping[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     if len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["cuda"])
+
+
+def _on_device(history: HistoryState, device: torch.device) -> HistoryState:
+    """The buffer's images where new ones will come from."""
+    images = history["images"]
+    return {**history, "images": None if images is None else images.to(device)}
 
 
 def _learner(

@@ -184,6 +184,41 @@ def test_k_g_and_k_d_updates_see_fresh_images_each(tmp_path: Path) -> None:
     assert not any(torch.equal(draws[i], draws[j]) for i in range(9) for j in range(i))
 
 
+@pytest.mark.parametrize(("reduction", "scale"), [("sum", 16), ("mean", 1)])
+def test_the_patch_reduction_of_the_settings_reaches_both_losses(
+    tmp_path: Path, reduction: str, scale: int
+) -> None:
+    assert prepare(tmp_path, patch_reduction=reduction).objective.scale == scale
+
+
+def test_the_learning_rates_drop_when_the_settings_say_so(tmp_path: Path) -> None:
+    run = prepare(tmp_path, steps=5, learning_rate_drop_step=4, refiner_learning_rate=0.002)
+    seen: list[float] = []
+    run.networks.refiner_optimiser.register_step_pre_hook(
+        lambda optimiser, _arguments, _keywords: seen.append(optimiser.param_groups[0]["lr"])
+    )
+    train(run, None)
+    assert seen == [0.002] * 3 + [0.002] * 4 + [0.0005]
+
+
+def test_the_average_of_the_refiner_follows_it(tmp_path: Path) -> None:
+    run = prepare(tmp_path, ema_decay=0.5)
+    train(run, None)
+    pairs = list(zip(run.ema.refiner.parameters(), run.networks.refiner.parameters(), strict=True))
+    assert any(not torch.equal(average, weight) for average, weight in pairs)
+    assert all((average - weight).abs().max() < 0.01 for average, weight in pairs)
+
+
+def test_a_measured_precision_is_saved_so_that_resume_cannot_decide_otherwise(tmp_path: Path) -> None:
+    assert fit(tmp_path, precision="auto", steps=1).read_config().precision in {"fp32", "bf16"}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_a_gpu_that_is_not_there_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    values = {**write_images(tmp_path), **FAST, "runs_root": tmp_path / "runs", "device": "cuda"}
+    assert "GPU 0 is not there; this machine has 0" in refusal(capsys, ["fit", *flags(values)])
+
+
 def test_networks_see_images_from_minus_one_to_one(tmp_path: Path) -> None:
     run = prepare(tmp_path)
     batch = run.streams.refiner_synthetic.draw(0)
