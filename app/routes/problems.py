@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import EngineBusy, HttpProblem, ShuttingDown, SimtrueError, http_problem
 from app.refining.codecs.container import label
@@ -38,14 +39,40 @@ def install_problem_handler(app: FastAPI, on_refusal: Callable[[str], None]) -> 
     """
 
     async def answer(request: Request, error: Exception) -> Response:
-        response_to = problem_of(error)
-        on_refusal(response_to.slug)
-        if response_to.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        problem = problem_of(error)
+        on_refusal(problem.slug)
+        if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
             _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-        return _response(request, error, response_to)
+        return _response(request, error, problem)
 
-    for kind in (SimtrueError, ImageRefused, HTTPException, RequestValidationError, Exception):
+    for kind in (SimtrueError, ImageRefused, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, answer)
+    app.add_middleware(_LastResort, answer=answer)
+
+
+class _LastResort:
+    """Answers what nobody foresaw. The framework's own place for it raises on, and the connection breaks."""
+
+    def __init__(self, app: ASGIApp, answer: Callable[[Request, Exception], Awaitable[Response]]) -> None:
+        self._app = app
+        self._answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on; an error after the answer began can only end the connection."""
+        begun = False
+
+        async def watch(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watch)
+        except Exception as error:
+            if begun or scope["type"] != "http":
+                raise
+            response = await self._answer(Request(scope, receive), error)
+            await response(scope, receive, send)
 
 
 def problem_of(error: Exception) -> HttpProblem:
