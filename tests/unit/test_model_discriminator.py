@@ -27,7 +27,7 @@ def test_the_papers_discriminators_have_the_papers_parameters(layers: Layers, pa
     assert sum(weight.numel() for weight in discriminator.parameters()) == parameters
 
 
-@pytest.mark.parametrize(("layers", "side"), [(GAZE_LAYERS, 23), (HAND_LAYERS, 71), (DEFAULT_LAYERS, 15)])
+@pytest.mark.parametrize(("layers", "side"), [(GAZE_LAYERS, 23), (HAND_LAYERS, 71), (DEFAULT_LAYERS, 13)])
 def test_the_declared_receptive_field_is_the_one_an_impulse_finds(layers: Layers, side: int) -> None:
     config = DiscriminatorConfig(layers=tuple(thin(layer) for layer in layers))
     discriminator = LocalDiscriminator(config).double()
