@@ -9,8 +9,8 @@ SHORTEST_PATIENCE_STEPS = 50
 """A condition must hold at every log line over a quarter of the run, within these bounds, to be told."""
 IDENTITY_LEVELS = 0.25
 """Mean absolute change, in grey levels of 255, below which refined = synthetic."""
-RUNAWAY_LEVELS = 0.25 * 255
-"""Mean absolute change, in grey levels of 255, above which refined no longer follows synthetic."""
+LOST_EDGES = 0.5
+"""Agreement of edges before and after below which refined no longer shows what synthetic does."""
 CERTAIN = 0.995
 """Accuracy of D on both sides from which its gradient vanishes."""
 CONSTANT = 0.99
@@ -29,9 +29,9 @@ SENTENCES = {
         "the discriminator has collapsed: it gives every patch the same answer; raise "
         "--discriminator-learning-rate, or with --optimiser sgd use --patch-reduction sum"
     ),
-    "runaway_refiner": (
-        "the refiner runs away: refined images no longer follow the synthetic ones; raise "
-        "--self-regularization-weight or lower --refiner-learning-rate"
+    "lost_content": (
+        "the refiner loses the content: its edges are no longer those of the synthetic images, so neither are "
+        "their labels; raise --self-regularization-weight or lower --refiner-learning-rate"
     ),
 }
 
@@ -96,7 +96,7 @@ def _conditions(means: Mapping[str, float]) -> dict[str, bool]:
     called_refined = (on_refined + 1.0 - on_real) / 2.0
     return {
         "identity_refiner": change < IDENTITY_LEVELS,
-        "runaway_refiner": change > RUNAWAY_LEVELS,
+        "lost_content": means["edge_agreement"] < LOST_EDGES,
         "certain_discriminator": min(on_refined, on_real) >= CERTAIN,
         "constant_discriminator": max(called_refined, 1.0 - called_refined) >= CONSTANT,
     }

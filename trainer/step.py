@@ -23,6 +23,7 @@ REFINER_TERMS = (
     "realism_loss",
     "self_regularization_loss",
     "mean_absolute_change",
+    "edge_agreement",
     "refiner_gradient_norm",
 )
 DISCRIMINATOR_TERMS = (
@@ -83,7 +84,8 @@ def refiner_step(
         torch.autograd.backward(objective.scale * loss)
     gradient_norm = _update(refiner)
     change = (refined.detach() - synthetic).abs().mean()
-    return _terms(REFINER_TERMS, (loss, realism, distance, change, gradient_norm))
+    agreement = edge_agreement(refined.detach(), synthetic)
+    return _terms(REFINER_TERMS, (loss, realism, distance, change, agreement, gradient_norm))
 
 
 def discriminator_step(discriminator: Learner, objective: Objective, refined: Tensor, real: Tensor) -> Terms:
@@ -111,6 +113,20 @@ def refine(refiner: nn.Module, objective: Objective, synthetic: Tensor, noise: T
     with objective.autocast():
         refined: Tensor = refiner(synthetic, noise)
     return refined.float()
+
+
+def edge_agreement(refined: Tensor, synthetic: Tensor) -> Tensor:
+    """How far the edges of a batch are still where they were, whatever happened to exposure and contrast.
+
+    The cosine between the neighbour differences of both, [N, C, H, W], over the whole batch, so that an image without
+    edges does not count: 1 where all are kept, about 0 where none is.
+    """
+    before, after = _neighbour_differences(synthetic.float()), _neighbour_differences(refined.float())
+    return torch.nn.functional.cosine_similarity(before, after, dim=0)
+
+
+def _neighbour_differences(images: Tensor) -> Tensor:
+    return torch.cat([images.diff(dim=2).flatten(), images.diff(dim=3).flatten()])
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from trainer.step import (  # noqa: E402
     Learner,
     Objective,
     discriminator_step,
+    edge_agreement,
     refine,
     refiner_step,
 )
@@ -190,6 +191,16 @@ def test_the_penalty_pulls_the_discriminators_slope_down() -> None:
         return gradient.square().sum().item()
 
     assert slope(penalised) < 0.5 * slope(free)
+
+
+def test_edges_agree_through_exposure_and_contrast_but_not_when_erased_or_moved() -> None:
+    synthetic = torch.full((2, 1, 12, 12), 0.5)
+    synthetic[0, :, 3:9, 4:6] = -0.8
+    grain = 0.4 * torch.randn(synthetic.shape, generator=torch.Generator().manual_seed(0))
+
+    assert edge_agreement(0.4 * synthetic - 0.3, synthetic).item() == pytest.approx(1.0)
+    assert edge_agreement(grain, synthetic).abs().item() < 0.2
+    assert edge_agreement(synthetic.roll(3, dims=3), synthetic).item() < 0.5
 
 
 def test_both_steps_report_finite_numbers_under_their_names() -> None:
