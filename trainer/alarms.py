@@ -30,8 +30,8 @@ SENTENCES = {
         "--discriminator-learning-rate, or with --optimiser sgd use --patch-reduction sum"
     ),
     "lost_content": (
-        "the refiner loses the content: its edges are no longer those of the synthetic images, so neither are "
-        "their labels; raise --self-regularization-weight or lower --refiner-learning-rate"
+        "the refiner loses the content: its edges are no longer those of the synthetic images, nor are the "
+        "labels; raise --self-regularization-weight or lower --refiner-learning-rate"
     ),
 }
 
