@@ -13,11 +13,12 @@ from model.errors import FeatureTransformError
 
 _STD_FLOOR = 1e-2
 """About one grey level of an 8-bit image in [-1, 1]: below it an image counts as flat."""
-_SURROUND_SIGMA = 2.25
-_SURROUND_RADIUS = 4
-"""The surroundings of a pixel for local contrast, px: 9 × 9, about the stroke of small print."""
-_CONTRAST_FLOOR = 0.1
-"""ε of local contrast, in [-1, 1]: about 13 grey levels of an 8-bit image, the grain of a poor camera."""
+_GRAIN_SIGMA = 1.0
+"""Blur that takes the grain away before local contrast is measured, px."""
+_SURROUND_SIGMAS = (2.5, 6.0)
+"""The surroundings of a pixel for local contrast, px: within 5, about a stroke of print, and within 12."""
+_CONTRAST_FLOOR = 0.05
+"""ε of local contrast, in [-1, 1]: about 6 grey levels of an 8-bit image, what blurred grain may reach."""
 
 
 def make_feature_transform(spec: str, channels: int) -> nn.Module:
@@ -76,28 +77,43 @@ class _Normalised(nn.Module):
 
 
 class _LocalContrast(nn.Module):
-    """Every pixel relative to its surroundings: (x − μ) / √(σ² + ε²), μ and σ² Gaussian-weighted around it.
+    """Slightly blurred pixels relative to small and large surroundings: (b − μ) / √(σ² + ε²), [N, 2·C, H, W].
 
-    Exposure, shading and contrast may change freely as long as structure stands out from ε; fading below it,
-    erasing or moving structure may not. Divisive normalisation (Heeger 1992), as in image quality measures.
+    b is the image without its grain, μ and σ² are Gaussian-weighted around the pixel. Exposure, shading,
+    contrast, grain and a slight blur may change freely as long as structure stands out from ε; fading below
+    it, erasing or moving structure may not. The small surroundings hold edges in place, the large ones keep
+    what lies between them. Divisive normalisation (Heeger 1992); EXPERIMENTS.md has it in numbers.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        reach = torch.arange(-_SURROUND_RADIUS, _SURROUND_RADIUS + 1, dtype=torch.float32)
-        weights = torch.exp(-0.5 * (reach / _SURROUND_SIGMA).square())
+        self.without_grain = _Surroundings(_GRAIN_SIGMA)
+        self.surroundings = nn.ModuleList(_Surroundings(sigma) for sigma in _SURROUND_SIGMAS)
+
+    def forward(self, image: Tensor) -> Tensor:
+        smooth: Tensor = self.without_grain(image)
+        return torch.cat([self._contrast(smooth, around) for around in self.surroundings], dim=1)
+
+    def _contrast(self, smooth: Tensor, around: nn.Module) -> Tensor:
+        centred: Tensor = smooth - around(smooth)
+        variance: Tensor = around(centred.square())
+        return centred / (variance + _CONTRAST_FLOOR**2).sqrt()
+
+
+class _Surroundings(nn.Module):
+    """The Gaussian-weighted mean around every pixel, [N, C, H, W]; past the border the edge pixels repeat."""
+
+    def __init__(self, sigma: float) -> None:
+        super().__init__()
+        self.radius = round(2 * sigma)
+        reach = torch.arange(-self.radius, self.radius + 1, dtype=torch.float32)
+        weights = torch.exp(-0.5 * (reach / sigma).square())
         self.register_buffer("kernel", weights / weights.sum(), persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
-        centred = image - self._surround(image)
-        variance = self._surround(centred.square())
-        return centred / (variance + _CONTRAST_FLOOR**2).sqrt()
-
-    def _surround(self, image: Tensor) -> Tensor:
-        """The Gaussian-weighted mean around every pixel; beyond the border the edge pixels repeat."""
         channels = image.shape[1]
         kernel = cast(Tensor, self.kernel).to(image.dtype)
-        padded = functional.pad(image, [_SURROUND_RADIUS] * 4, mode="replicate")
+        padded = functional.pad(image, [self.radius] * 4, mode="replicate")
         rows = functional.conv2d(padded, kernel.expand(channels, 1, 1, -1), groups=channels)
         return functional.conv2d(rows, kernel[:, None].expand(channels, 1, -1, 1), groups=channels)
 
