@@ -1,0 +1,194 @@
+"""`simtrue refine` does for files what the service does for requests, and never spoils one."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from app.cli import cli
+
+Picture = Callable[..., bytes]
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_before() -> Iterator[None]:
+    """The commands configure logging, which is for a process of their own."""
+    yield
+    logging.getLogger().handlers.clear()
+    for name in ("simtrue", "app", "uvicorn", "python_multipart"):
+        logging.getLogger(name).setLevel(logging.NOTSET)
+
+
+@pytest.fixture
+def source(tmp_path: Path, picture: Picture) -> Path:
+    """A folder with images of several kinds, annotations and other files."""
+    files = {
+        "a.png": picture(seed=1),
+        "a.json": b'{"objects": [{"bbox": [2.50, 2, 12, 1.2e1]}]}\n',
+        "deep/b.TIFF": picture("I;16", kind="TIFF"),
+        "deep/er/c.jpg": picture("RGB", (32, 32), "JPEG"),
+        "masks/a.png": picture(seed=3),
+        "labels.txt": b"a 1\r\n",
+        ".hidden": b"\0\1",
+    }
+    for name, data in files.items():
+        path = tmp_path / "src" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return tmp_path / "src"
+
+
+def run(model_root: Path, *words: object) -> Result:
+    flags = ["--models", str(model_root), "--device", "cpu", "--model", "grey"]
+    return CliRunner().invoke(cli, ["refine", *map(str, words), *flags])
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    }
+
+
+def format_of(path: Path) -> str | None:
+    return Image.open(io.BytesIO(path.read_bytes())).format
+
+
+def levels(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(path.read_bytes()))).astype(int)
+
+
+def test_a_folder_is_refined_and_everything_else_copied(
+    model_root: Path, source: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "dst"
+
+    result = run(model_root, source, target)
+
+    assert result.exit_code == 0, result.output
+    before, after = contents(source), contents(target)
+    assert set(after) == set(before)
+    changed = {name for name in before if after[name] != before[name]}
+    assert changed == {"a.png", "deep/b.TIFF", "deep/er/c.jpg", "masks/a.png"}
+    assert np.array_equal(levels(target / "a.png"), levels(source / "a.png") + 10)
+    assert np.array_equal(levels(target / "deep/b.TIFF"), levels(source / "deep/b.TIFF") + 2570)
+    assert "4 refined (1 accepted, 3 unchecked), 3 copied, 0 failed" in result.output
+
+
+def test_images_to_keep_are_copied(model_root: Path, source: Path, tmp_path: Path) -> None:
+    target = tmp_path / "dst"
+    assert run(model_root, source, target, "--keep", "masks/*").exit_code == 0
+    assert (target / "masks/a.png").read_bytes() == (source / "masks/a.png").read_bytes()
+    assert (target / "a.png").read_bytes() != (source / "a.png").read_bytes()
+
+
+def test_strength_zero_copies_every_byte(model_root: Path, source: Path, tmp_path: Path) -> None:
+    assert run(model_root, source, tmp_path / "dst", "--strength", 0).exit_code == 0
+    assert contents(tmp_path / "dst") == contents(source)
+
+
+def test_files_that_fail_are_listed_and_the_others_finished(
+    model_root: Path, source: Path, tmp_path: Path, picture: Picture
+) -> None:
+    (source / "bad.png").write_bytes(b"text")
+    (source / "odd.png").write_bytes(picture())
+    (source / "odd.json").write_bytes(b"{")
+    os.mkfifo(source / "pipe")
+
+    result = run(model_root, source, tmp_path / "dst")
+
+    assert result.exit_code == 1
+    assert "4 refined" in result.output
+    assert "3 failed" in result.output
+    assert "bad.png: 'bad.png' is a text file" in result.output
+    assert "odd.png: The annotations are not valid JSON" in result.output
+    assert "pipe: Left out: it is no regular file." in result.output
+    assert not (tmp_path / "dst/bad.png").exists()
+    assert not list((tmp_path / "dst").rglob("*.simtrue-partial"))
+
+
+def test_what_exists_is_only_replaced_when_asked(model_root: Path, source: Path, tmp_path: Path) -> None:
+    target = tmp_path / "dst"
+    target.mkdir()
+    (target / "a.png").write_bytes(b"mine")
+
+    refused = run(model_root, source, target)
+
+    assert refused.exit_code == 1
+    assert "--overwrite replaces it" in refused.output
+    assert (target / "a.png").read_bytes() == b"mine"
+    assert run(model_root, source, target, "--overwrite").exit_code == 0
+    assert np.array_equal(levels(target / "a.png"), levels(source / "a.png") + 10)
+
+
+def test_a_format_renames_images_and_a_clash_is_refused(
+    model_root: Path, source: Path, tmp_path: Path, picture: Picture
+) -> None:
+    (source / "a.bmp").write_bytes(picture(kind="BMP"))
+
+    result = run(model_root, source, tmp_path / "dst", "--format", "png")
+
+    assert result.exit_code == 1
+    assert "a.bmp is written to" in result.output
+    assert format_of(tmp_path / "dst/deep/er/c.png") == "PNG"
+    assert format_of(tmp_path / "dst/deep/b.png") == "PNG"
+
+
+@pytest.mark.parametrize("target", ["out.webp", "folder/x/out.png"])
+def test_a_single_image_is_written_in_the_format_of_its_destination(
+    model_root: Path, source: Path, tmp_path: Path, target: str
+) -> None:
+    result = run(model_root, source / "a.png", tmp_path / target)
+    assert result.exit_code == 0, result.output
+    assert format_of(tmp_path / target) == Path(target).suffix[1:].upper()
+
+
+@pytest.mark.parametrize(
+    ("target", "sentence"),
+    [("src", "are both"), ("src/inside", "lies inside the source"), (".", "lies inside the destination")],
+)
+def test_a_destination_that_would_mix_with_the_source_is_refused(
+    model_root: Path, source: Path, target: str, sentence: str
+) -> None:
+    before = contents(source)
+    result = run(model_root, source, source.parent / target)
+    assert result.exit_code == 1
+    assert sentence in result.stderr.replace("\n", " ")
+    assert contents(source) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--strength", "2"], "The option strength is 2.0"),
+        (["--models", "/nowhere"], "/nowhere"),
+        (["--model", "nope"], "There is no model 'nope'"),
+    ],
+)
+def test_a_wrong_flag_gets_one_sentence(
+    model_root: Path, source: Path, tmp_path: Path, words: list[str], sentence: str
+) -> None:
+    flags = ["--models", str(model_root), "--device", "cpu"]
+    result = CliRunner().invoke(cli, ["refine", str(source), str(tmp_path / "dst"), *flags, *words])
+    assert result.exit_code == 1
+    assert sentence in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_models_are_listed_with_what_is_refused(tmp_path: Path, write_model: Callable[..., Path]) -> None:
+    write_model(tmp_path, "good")
+    write_model(tmp_path, "bad").write_bytes(b"x")
+
+    result = CliRunner().invoke(cli, ["models", "--models", str(tmp_path), "--device", "cpu"])
+
+    assert result.exit_code == 0
+    assert "good" in result.output
+    assert "a refiner for tests" in result.output
+    assert "refused" in result.output
