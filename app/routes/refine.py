@@ -28,6 +28,7 @@ from app.routes.forms import RefineForm, read_form
 from app.routes.negotiation import Acceptance, AnswerKind, read_accept
 from app.routes.openapi import REFINE_ANSWERS, REFINE_OPERATION, problems
 from app.routes.problems import ImageRefused
+from app.routes.upload_room import UploadRoom
 from app.services import Services
 
 T = TypeVar("T")
@@ -73,6 +74,7 @@ class _Call:
 def refine_router(services: Services, metrics: Metrics) -> APIRouter:
     """The route /refine."""
     router = APIRouter(tags=["refine"])
+    room = UploadRoom(services.settings.max_upload_bytes)
 
     @router.post(
         "/refine",
@@ -85,8 +87,9 @@ def refine_router(services: Services, metrics: Metrics) -> APIRouter:
         """Refine one or more images with a served model; annotations come back byte for byte."""
         timeout_s = services.settings.request_timeout_s
         try:
-            async with asyncio.timeout(timeout_s):
-                return await _answer(request, services, metrics)
+            with room.reserve(request):
+                async with asyncio.timeout(timeout_s):
+                    return await _answer(request, services, metrics)
         except TimeoutError:
             raise RequestTimeout(f"The request was not answered within {timeout_s:g} s.") from None
         except ClientDisconnect:

@@ -18,9 +18,9 @@ Picture = Callable[..., bytes]
 
 @pytest.fixture(scope="module")
 def slow_root(tmp_path_factory: pytest.TempPathFactory, write_model: Callable[..., Path]) -> Path:
-    """A model that works about half a second on every batch."""
+    """A model that works some tenths of a second on every batch."""
     root = tmp_path_factory.mktemp("slow")
-    write_model(root, "slow", work=400)
+    write_model(root, "slow", work=1500)
     return root
 
 
@@ -172,3 +172,23 @@ def test_128_requests_at_once_are_all_answered(serve: Any, model_root: Path, pic
             )
 
     assert statuses == [200] * 128
+
+
+def test_bodies_beyond_the_memory_set_aside_are_told_to_come_back(serve: Any, model_root: Path) -> None:
+    with serve(model_root, max_upload_bytes=1024, request_timeout_s=5) as (client, _):
+        unfinished = [socket.create_connection(("127.0.0.1", client.base_url.port)) for _ in range(8)]
+        for connection in unfinished:
+            connection.sendall(
+                b"POST /refine HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=a\r\n"
+                b"Content-Length: 1024\r\n\r\n--a\r\n"
+            )
+        body = {"content": b"--a--", "headers": {"Content-Type": "multipart/form-data; boundary=a"}}
+        deadline_s = time.monotonic() + 4
+        while slug(client.post("/refine", **body)) != (503, "engine-busy"):
+            assert time.monotonic() < deadline_s
+
+        for connection in unfinished:
+            connection.close()
+
+        while slug(client.post("/refine", **body)) == (503, "engine-busy"):
+            assert time.monotonic() < deadline_s
