@@ -128,6 +128,18 @@ def test_what_exists_is_only_replaced_when_asked(model_root: Path, source: Path,
     assert np.array_equal(levels(target / "a.png"), levels(source / "a.png") + 10)
 
 
+def test_a_result_that_cannot_take_its_place_leaves_nothing_behind(
+    model_root: Path, source: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "dst/a.png").mkdir(parents=True)
+
+    result = run(model_root, source, tmp_path / "dst", "--overwrite")
+
+    assert result.exit_code == 1
+    assert "a.png: Is a directory." in result.output
+    assert set(contents(tmp_path / "dst")) == set(contents(source)) - {"a.png"}
+
+
 def test_a_format_renames_images_and_a_clash_is_refused(
     model_root: Path, source: Path, tmp_path: Path, picture: Picture
 ) -> None:

@@ -1,4 +1,4 @@
-"""What nobody foresaw is answered too, with a problem that tells nothing of the inside and a log that does."""
+"""What nobody foresaw is answered too, with a problem that tells nothing of the inside; the log does."""
 
 from __future__ import annotations
 
