@@ -53,6 +53,7 @@ class Gate:
 @pytest.fixture
 def make_engine():
     engines = []
+    before = set(threading.enumerate())
 
     def make(clock_s=None, **limits):
         options = {"clock_s": clock_s} if clock_s else {}
@@ -62,7 +63,8 @@ def make_engine():
     yield make
     for engine in engines:
         engine.close()
-    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("refine ")]
+    left = set(threading.enumerate()) - before
+    assert not [thread.name for thread in left if thread.name.startswith("refine ")]
 
 
 @pytest.fixture

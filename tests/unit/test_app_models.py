@@ -364,6 +364,7 @@ def test_after_closing_nothing_is_served_or_loaded(root, write_model, repository
 def test_the_poll_picks_up_a_new_version_and_stops_promptly(root, write_model, repository):
     write_model(root, "tiny", 1)
     repo = repository()
+    before = set(threading.enumerate())
     poll = RepositoryPoll(repo, 0.05)
     poll.start()
     write_model(root, "tiny", 2)
@@ -372,7 +373,7 @@ def test_the_poll_picks_up_a_new_version_and_stops_promptly(root, write_model, r
         time.sleep(0.01)
     poll.close()
     assert repo.get("tiny").version == 2
-    assert not any(thread.name == "model repository poll" for thread in threading.enumerate())
+    assert not set(threading.enumerate()) - before
 
 
 def test_a_slow_poll_stops_at_once(root, write_model, repository):
