@@ -21,8 +21,8 @@ Stream = Literal[
     "discriminator/real",
     "grid/synthetic",
     "grid/real",
-    "grid/noise",
     "judge",
+    "judge/order",
 ]
 
 

@@ -33,9 +33,16 @@ def test_sets_of_the_same_kind_are_not_told_apart() -> None:
     assert judge(one, other, range(2)).mean == pytest.approx(0.5, abs=0.12)
 
 
+def test_a_small_set_does_not_leave_its_judge_untrained() -> None:
+    # Sharp squares against the same ones slightly blurred, 24 of each to learn from.
+    one, other = squares(0, 48), squares(1, 48).astype(float)
+    blurred = (0.6 * other + 0.2 * np.roll(other, 1, axis=1) + 0.2 * np.roll(other, -1, axis=1)).round()
+    assert judge(one, blurred.astype(np.uint8), range(2)).mean > 0.9
+
+
 def test_the_same_seed_gives_the_same_verdict() -> None:
     sets = squares(0, 40), squares(1, 40, brightness=170)
-    short = Judging(epochs=1)
+    short = Judging(updates=5)
     assert judge(*sets, range(2), short) == judge(*sets, range(2), short)
 
 

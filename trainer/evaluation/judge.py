@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer.batches import to_unit_range
-from trainer.sampling import generator, stream_seed
+from trainer.sampling import Sampler, stream_seed
 from trainer.sources import Images
 
 # Two-sided 95 % quantiles of Student's t for 1 to 10 degrees of freedom; beyond, the normal one.
@@ -20,12 +20,17 @@ NORMAL_95 = 1.96
 
 @dataclass(frozen=True)
 class Judging:
-    """How a judge is trained: images of each set (the smaller one decides), passes, batch size."""
+    """How a judge is trained: images of each set (the smaller one decides), updates, batch size.
+
+    The number of updates does not depend on the number of images: counted in passes, a small set would leave
+    its judge untrained, and an untrained judge calls everything real.
+    """
 
     most_images: int = 2000
-    epochs: int = 4
+    updates: int = 400
     batch_size: int = 64
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
+    """At the first update; it falls to 0 in a straight line, so that the last updates do not decide."""
 
 
 @dataclass(frozen=True)
@@ -101,14 +106,16 @@ def _train(classifier: nn.Module, sets: Sequence[Tensor], seed: int, judging: Ju
     images = torch.cat(list(sets))
     labels = torch.cat([torch.full((len(part),), float(index)) for index, part in enumerate(sets)])
     optimiser = torch.optim.Adam(classifier.parameters(), lr=judging.learning_rate)
-    for epoch in range(judging.epochs):
-        order = torch.randperm(len(images), generator=generator(seed, "judge", epoch))
-        for chosen in torch.split(order, judging.batch_size):
-            logits = classifier(images[chosen]).squeeze(1)
-            loss = nn.functional.binary_cross_entropy_with_logits(logits, labels[chosen])
-            optimiser.zero_grad()
-            torch.autograd.backward(loss)
-            optimiser.step()
+    schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.0, judging.updates)
+    sampler = Sampler(seed, "judge/order", len(images))
+    for update in range(judging.updates):
+        chosen = torch.from_numpy(sampler.indices(update, min(judging.batch_size, len(images))))
+        logits = classifier(images[chosen]).squeeze(1)
+        loss = nn.functional.binary_cross_entropy_with_logits(logits, labels[chosen])
+        optimiser.zero_grad()
+        torch.autograd.backward(loss)
+        optimiser.step()
+        schedule.step()
 
 
 @torch.no_grad()
