@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from trainer.errors import DataError
 from trainer.npz import NpzArray
@@ -21,6 +21,15 @@ Allocate = Callable[[tuple[int, int, int, int], "np.dtype[np.unsignedinteger[Any
 Report = Callable[[int, int], None]
 GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"})
 DEEP_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
+UNREADABLE = (
+    UnidentifiedImageError,
+    OSError,
+    SyntaxError,
+    ValueError,
+    RuntimeError,
+    Image.DecompressionBombError,
+)
+"""What Pillow's decoders raise for damaged files."""
 MAX_PIXELS_PER_IMAGE = 256_000_000
 
 
@@ -109,15 +118,21 @@ def _read_folder(source: Source, reading: Reading, allocate: Allocate, report: R
 
 def _image_files(source: Source) -> list[Path]:
     suffixes = {suffix for suffix, name in Image.registered_extensions().items() if name in Image.OPEN}
-    files = sorted(
-        Path(folder) / name
-        for folder, _, names in os.walk(source.path)
-        for name in names
-        if not name.startswith(".") and Path(name).suffix.lower() in suffixes
-    )
+    files = sorted(path for path in _walk(source) if path.suffix.lower() in suffixes)
     if not files:
         raise DataError(f"the folder {source.path} holds no {source.role} image that can be read")
     return files
+
+
+def _walk(source: Source) -> Iterator[Path]:
+    """All files below a folder, but nothing hidden: there editors and systems keep copies and thumbnails."""
+
+    def refuse(error: OSError) -> None:
+        raise DataError(f"cannot read the folder {error.filename}: {error.strerror}") from error
+
+    for folder, folders, names in os.walk(source.path, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(folder) / name for name in names if not name.startswith("."))
 
 
 def _decode_all(files: list[Path], reading: Reading) -> Iterator[Images]:
@@ -137,11 +152,22 @@ def _decode(file: Path, reading: Reading) -> Images:
         with Image.open(file) as opened:
             if opened.width * opened.height > MAX_PIXELS_PER_IMAGE:
                 raise DataError(f"{file} has {opened.width}x{opened.height} px, too many to train on")
+            _require_whole_depth(opened, file, reading.bit_depth)
             image = ImageOps.exif_transpose(opened)
             pixels = _pixels(image, file, reading.channels)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         raise DataError(f"cannot read the image {file}: {error}") from error
     return _fit(pixels, reading, str(file))
+
+
+def _require_whole_depth(opened: Image.Image, file: Path, bit_depth: int | None) -> None:
+    """Pillow reads 16-bit colours by their upper 8 bits without a word."""
+    shallow = opened.mode in ("RGB", "RGBA", "RGBX", "LA")
+    tiles = opened.tile if isinstance(opened, ImageFile.ImageFile) else []
+    if shallow and bit_depth != 8 and any(";16" in str(tile[3]) for tile in tiles):
+        raise DataError(
+            f"{file} has several channels of 16 bits, of which only 8 can be read; --bit-depth 8 takes those"
+        )
 
 
 def _pixels(image: Image.Image, file: Path, channels: int | None) -> Images:

@@ -1,5 +1,8 @@
 """Images from outside: what is read, and the one sentence for what cannot be used."""
 
+import contextlib
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +41,21 @@ def refusal(tmp_path: Path, synthetic: object, real: object, **settings: object)
         load(tmp_path, synthetic, real, **settings)
     assert "\n" not in str(refused.value)
     return str(refused.value)
+
+
+def write_deep_colour(path: Path, level: int) -> None:
+    """A PNG of 6x8 px with three channels of 16 bits, which Pillow can read but not write."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+        )
+
+    rows = b"".join(b"\0" + struct.pack(">24H", *[level] * 24) for _ in range(6))
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 6, 16, 2, 0, 0, 0))
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    )
 
 
 @pytest.fixture
@@ -166,6 +184,49 @@ def test_the_same_folder_twice_is_refused(tmp_path: Path, real: Path) -> None:
 def test_a_copy_of_the_synthetic_images_is_refused_as_real(tmp_path: Path, real: Path) -> None:
     copy = folder(tmp_path / "copy", grey(1))
     assert "hold the same images" in refusal(tmp_path, copy, real)
+
+
+def test_a_renamed_copy_of_the_synthetic_images_is_refused_as_real(tmp_path: Path, real: Path) -> None:
+    copy = folder(tmp_path / "copy", grey(1)[::-1])
+    assert "hold the same images" in refusal(tmp_path, copy, real)
+    shared = folder(tmp_path / "shared", np.concatenate([grey(1)[:1], grey(2)[1:]]))
+    assert len(load(tmp_path, shared, real).synthetic) == 4
+
+
+def test_hidden_files_and_folders_are_passed_over(tmp_path: Path, real: Path) -> None:
+    home = folder(tmp_path / "synthetic", grey(2))
+    folder(home / ".ipynb_checkpoints", grey(3))
+    (home / "._000.png").write_text("a resource fork")
+    assert len(load(tmp_path, home, real).synthetic) == 4
+
+
+def test_sixteen_bit_colours_are_not_cut_to_eight_bits_without_a_word(tmp_path: Path, real: Path) -> None:
+    home = tmp_path / "synthetic"
+    home.mkdir()
+    for index in range(4):
+        write_deep_colour(home / f"{index}.png", 256 * index + 3)
+    assert "several channels of 16 bits" in refusal(tmp_path, home, real)
+    assert load(tmp_path, home, real, bit_depth=8, channels=1).bit_depth == 8
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".webp", ".gif", ".bmp", ".avif"])
+def test_a_damaged_image_is_named_in_one_sentence_whatever_its_format(
+    tmp_path: Path, real: Path, suffix: str
+) -> None:
+    home = folder(tmp_path / "synthetic", np.repeat(grey(2)[..., None], 3, axis=3), suffix)
+    content = (home / f"001{suffix}").read_bytes()
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        broken = bytearray(content)
+        for place in rng.integers(26, len(broken), 4):
+            broken[place] = rng.integers(256)
+        (home / f"001{suffix}").write_bytes(broken)
+        with contextlib.suppress(DataError):  # a change that hurts nothing is no failure
+            load(tmp_path, home, real, channels=1, resize="6x8")
+            continue
+        sentence = refusal(tmp_path, home, real, channels=1, resize="6x8")
+        assert f"001{suffix}" in sentence
 
 
 def test_a_folder_inside_the_other_is_refused(tmp_path: Path, real: Path) -> None:
