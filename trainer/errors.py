@@ -1,5 +1,7 @@
 """Owns the trainer's error tree: every failure that a user can act on, as one sentence."""
 
+from signal import Signals
+
 
 class TrainerError(Exception):
     """A run cannot start or go on; `str(error)` is one sentence for the person at the terminal."""
@@ -31,3 +33,15 @@ class DiskFullError(TrainerError):
 
 class DivergedError(TrainerError):
     """A loss or a gradient is not finite; the run ended before it could be saved."""
+
+
+class OutOfMemoryError(TrainerError):
+    """The machine or its GPU has no memory left for this run."""
+
+
+class StoppedError(TrainerError):
+    """The run ended because somebody asked it to, by Ctrl-C or SIGTERM."""
+
+    def __init__(self, signal: Signals, sentence: str) -> None:
+        super().__init__(sentence)
+        self.exit_code = 128 + signal

@@ -2,15 +2,16 @@
 
 import os
 import shutil
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
 from time import process_time
 
 import torch
 
 from trainer.config import TrainConfig
-from trainer.errors import ConfigError
+from trainer.distributed import World
+from trainer.errors import ConfigError, OutOfMemoryError
 
 PROBES = 5
 WORTHWHILE = 1.15
@@ -43,11 +44,28 @@ def backend(config: TrainConfig) -> str:
 
 def choose_hardware(config: TrainConfig, local_rank: int, local_size: int) -> Hardware:
     """Resolve every `auto`; ConfigError when something asked for is not there. Sets the thread count."""
-    device = _device(config, local_rank)
+    device = _device(config, local_rank, local_size)
     _set_threads(config.threads, local_size, device)
     bf16 = config.precision == "bf16" or (config.precision == "auto" and bf16_helps(device))
     compiled = config.compile == "on" or (config.compile == "auto" and _can_compile(device))
     return Hardware(device, bf16, compiled)
+
+
+def agreed(hardware: Hardware, world: World) -> Hardware:
+    """The main process's precision for all: on CPUs it is measured, and two measurements may differ."""
+    return replace(hardware, bf16=world.from_main(hardware.bf16))
+
+
+@contextmanager
+def telling_memory() -> Iterator[None]:
+    """Turn a lack of memory, of the machine or of its GPU, into OutOfMemoryError."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise OutOfMemoryError(
+            "the memory does not suffice for this run: lower --batch-size, --refiner-width or the image size "
+            "(--resize, --crop, --window)"
+        ) from error
 
 
 def bf16_helps(device: torch.device) -> bool:
@@ -83,13 +101,20 @@ def _wants_cuda(config: TrainConfig) -> bool:
     return config.device.startswith("cuda") or (config.device == "auto" and torch.cuda.is_available())
 
 
-def _device(config: TrainConfig, local_rank: int) -> torch.device:
+def _device(config: TrainConfig, local_rank: int, local_size: int) -> torch.device:
     if not _wants_cuda(config):
         return torch.device("cpu")
     count = torch.cuda.device_count()
-    index = int(config.device.partition(":")[2] or local_rank)
-    if index >= count:
-        raise ConfigError(f"--device {config.device}: GPU {index} is not there; this machine has {count}")
+    chosen = config.device.partition(":")[2]
+    if chosen and local_size > 1:
+        raise ConfigError(
+            f"--device {config.device}: {local_size} processes cannot share one GPU; take --device cuda"
+        )
+    index = int(chosen or local_rank)
+    # Every process must come to this conclusion, or the others would wait for the one that did.
+    last = int(chosen or local_size - 1)
+    if last >= count:
+        raise ConfigError(f"--device {config.device}: GPU {last} is not there; this machine has {count}")
     device = torch.device("cuda", index)
     torch.cuda.set_device(device)
     # A resumed run must give the numbers of one that never stopped, so no algorithm may be chosen by a race.
