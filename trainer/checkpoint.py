@@ -2,7 +2,8 @@
 
 import hashlib
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -62,6 +63,18 @@ def load_newest(folder: Path, tell: Callable[[str], None]) -> Checkpoint | None:
     return None
 
 
+@contextmanager
+def fitting(checkpoint: Checkpoint) -> Iterator[None]:
+    """Turn what networks, optimisers and history say about the state of another run into CheckpointError."""
+    try:
+        yield
+    except (RuntimeError, KeyError, ValueError, TypeError) as error:
+        reason = " ".join(str(error).split("\n\t")[-1].split())
+        raise CheckpointError(
+            f"the checkpoint {checkpoint.path} does not fit config.toml or the images: {reason}"
+        ) from error
+
+
 class _HashingFile:
     """What torch.save needs of a file; hashes all that passes."""
 
@@ -92,6 +105,8 @@ def _load(path: Path) -> Checkpoint:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise CheckpointError(f"the checkpoint {path} cannot be read: {error}") from error
+    if not isinstance(content, dict) or not {"format", "iteration", "state"} <= content.keys():
+        raise CheckpointError(f"the checkpoint {path} was not written by this trainer")
     if content["format"] != FORMAT:
         raise CheckpointError(
             f"the checkpoint {path} has format {content['format']}; this trainer reads {FORMAT}"

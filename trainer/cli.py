@@ -6,22 +6,36 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainer.errors import TrainerError
+from trainer.config import TrainConfig
+from trainer.errors import StoppedError, TrainerError
 from trainer.options import add_flags, flag_values, resolve
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command; exit 0 when it did what it should, 1 with a sentence when not, 2 for a wrong flag."""
+    """Run one command; exit 0 when it did what it should, 1 with a sentence when not, 2 for a wrong flag.
+
+    A run that was stopped exits as one killed by that signal would: 130 after Ctrl-C, 143 after SIGTERM.
+    """
     parsed = _parser().parse_args(arguments)
+    # A feature transform of the user's own is looked for where the user stands, as `python -m` would.
+    sys.path.append(str(Path.cwd()))
     try:
         parsed.run(parsed)
+    except StoppedError as stopped:
+        _say(f"{stopped}; simtrue-train resume goes on from there")
+        sys.exit(stopped.exit_code)
     except TrainerError as error:
-        if os.environ.get("RANK", "0") == "0":
-            print(f"simtrue-train: {error}", file=sys.stderr)  # noqa: T201
+        _say(str(error))
         sys.exit(1)
     except KeyboardInterrupt:
-        print("simtrue-train: stopped; resume goes on from the last checkpoint", file=sys.stderr)  # noqa: T201
+        _say("stopped; whatever was saved before is whole")
         sys.exit(130)
+
+
+def _say(sentence: str) -> None:
+    """On standard error, and from the first process only: what one process knows, all know."""
+    if os.environ.get("RANK", "0") == "0":
+        print(f"simtrue-train: {sentence}", file=sys.stderr)  # noqa: T201
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -76,6 +90,9 @@ def _add_evaluate(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
     evaluate.add_argument("refiner", type=Path, metavar="RUN|ONNX", help="run folder or exported file")
     evaluate.add_argument("--synthetic", metavar="TEXT", help="synthetic images [those of the run]")
     evaluate.add_argument("--real", metavar="TEXT", help="real images [those of the run]")
+    for setting in ("resize", "crop", "window"):
+        text = f"{TrainConfig.model_fields[setting].description} [that of the run]"
+        evaluate.add_argument(f"--{setting}", metavar="HEIGHTxWIDTH", help=text)
     evaluate.add_argument("--seeds", type=int, default=3, metavar="N", help="judges to train [3]")
     evaluate.add_argument("--images", type=int, default=2000, metavar="N", help="images of each set [2000]")
     evaluate.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers here")
@@ -115,7 +132,9 @@ def _preview(arguments: argparse.Namespace) -> None:
 def _evaluate(arguments: argparse.Namespace) -> None:
     from trainer.commands import Comparison, evaluate
 
-    comparison = Comparison(arguments.synthetic, arguments.real, arguments.seeds, arguments.images)
+    names = ("synthetic", "real", "resize", "crop", "window")
+    given = {name: value for name in names if (value := getattr(arguments, name)) is not None}
+    comparison = Comparison(given, arguments.seeds, arguments.images)
     evaluate(arguments.refiner, comparison, arguments.json)
 
 

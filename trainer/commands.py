@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +13,11 @@ from trainer.console import Console
 from trainer.data import TrainingData, load_data
 from trainer.disk import write_atomically
 from trainer.errors import ConfigError
-from trainer.evaluation.candidate import load_candidate
+from trainer.evaluation.candidate import Candidate, load_candidate
 from trainer.evaluation.evaluate import evaluate as judge_candidate
 from trainer.evaluation.judge import Judging
 from trainer.evaluation.report import print_report, to_json
-from trainer.options import resolve
+from trainer.options import resolve, validate
 from trainer.preview import write_preview
 from trainer.publish import Label, publish
 from trainer.run_folder import RunFolder
@@ -28,10 +29,10 @@ __all__ = ["Comparison", "evaluate", "export", "fit", "preview", "resume"]
 
 @dataclass(frozen=True)
 class Comparison:
-    """What an evaluation compares: images where not the run's own, and how many judges see how many."""
+    """What an evaluation compares, and how many judges see how many images."""
 
-    synthetic: str | None
-    real: str | None
+    given: Mapping[str, str]
+    """Settings that say which images, where not those of the run: synthetic, real, resize, crop, window."""
     seeds: int
     images: int
 
@@ -66,10 +67,12 @@ def evaluate(refiner: Path, comparison: Comparison, json_file: Path | None) -> N
             f"--seeds {comparison.seeds} and --images {comparison.images}: an evaluation needs at least "
             "1 judge and 8 images"
         )
+    if json_file is not None and not json_file.parent.is_dir():
+        raise ConfigError(f"--json {json_file}: there is no folder {json_file.parent}")
     console = Console()
     candidate = load_candidate(refiner, console.say)
     with tempfile.TemporaryDirectory() as cache:
-        data = _images(refiner, comparison, Path(cache), console)
+        data = _images(refiner, candidate, comparison, Path(cache), console)
         evaluation = judge_candidate(
             candidate, data, comparison.seeds, Judging(most_images=comparison.images)
         )
@@ -81,14 +84,17 @@ def evaluate(refiner: Path, comparison: Comparison, json_file: Path | None) -> N
             write_atomically(path, lambda file: file.write(text))
 
 
-def _images(refiner: Path, comparison: Comparison, cache: Path, console: Console) -> TrainingData:
-    given = {"synthetic": comparison.synthetic, "real": comparison.real}
-    named = {role: source for role, source in given.items() if source is not None}
+def _images(
+    refiner: Path, candidate: Candidate, comparison: Comparison, cache: Path, console: Console
+) -> TrainingData:
+    """The images to judge, in the channels and bits that the refiner takes."""
     # Batches are a matter of training: two images are enough here.
     few = {"batch_size": 2, "history_capacity": 0}
+    kind = {"channels": candidate.channels, "bit_depth": candidate.bit_depth}
     config: TrainConfig
     if refiner.is_dir():
-        config = RunFolder(refiner).read_config().model_copy(update={**named, **few})
+        run = RunFolder(refiner).read_config().model_dump()
+        config = validate({**run, **kind, **comparison.given, **few})
     else:
-        config = resolve({**named, **few})
+        config = resolve({**kind, **comparison.given, **few})
     return load_data(config, cache, console.decoding)

@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from trainer.errors import StoppedError
 from trainer.networks import set_learning_rates
 from trainer.recorder import Recorder
 from trainer.step import discriminator_step, refine, refiner_step
@@ -11,7 +12,8 @@ from trainer.training import Training
 def train(run: Training, recorder: Recorder | None) -> None:
     """Bring a run from wherever it is to its end; `recorder` is the main process's.
 
-    Raises DivergedError when a loss or a gradient stops being finite, and DiskFullError.
+    Raises DivergedError when a loss or a gradient stops being finite, DiskFullError, and StoppedError when it
+    was asked to stop: after the step, saved.
     """
     config, clock = run.config, run.clock
 
@@ -78,20 +80,22 @@ def _with_history(run: Training, refined: Tensor) -> Tensor:
 def _finish_step(run: Training, recorder: Recorder | None, phase: str, step: int, last: int) -> None:
     """Finite check, log, sample grid and checkpoint, each when it is due."""
     config = run.config
+    stopped = run.stopping.signal
     log_due = _due(step, last, config.log_every)
-    save_due = _due(step, last, config.checkpoint_every)
+    save_due = _due(step, last, config.checkpoint_every) or stopped is not None
     if log_due or save_due:
         run.meters.check(run.world)
     if log_due:
         means = run.meters.read(run.world)
         if recorder is not None:
             recorder.log(run, phase, step, means)
-    if recorder is None:
-        return
-    if phase == "training" and _due(step, last, config.grid_every):
-        recorder.grid(run, step)
-    if save_due:
-        recorder.checkpoint(run)
+    if recorder is not None:
+        if phase == "training" and _due(step, last, config.grid_every):
+            recorder.grid(run, step)
+        if save_due:
+            recorder.checkpoint(run)
+    if stopped is not None:
+        raise StoppedError(stopped, f"stopped by {stopped.name} after {phase} step {step}, which is saved")
 
 
 def _due(step: int, last: int, every: int) -> bool:

@@ -38,6 +38,8 @@ def publish(
     `version` defaults to the highest one there plus 1. Raises PublishError when the version exists, the label
     breaks a rule of the card, or the export is refused; then the repository is as before.
     """
+    if version is not None and version < 1:
+        raise PublishError(f"--version {version}: versions are whole numbers from 1")
     draft = _draft(trained, label)
     home = models / label.name
     target = home / str(version if version is not None else _next_version(home))

@@ -1,6 +1,7 @@
 """Owns what a run leaves behind: log lines, TensorBoard events, grids, checkpoints, alarms."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from time import monotonic
@@ -102,18 +103,26 @@ def metrics_line(run: Training, means: Mapping[str, float]) -> dict[str, float]:
 
 
 def keep_lines_until(metrics: Path, iteration: int) -> None:
-    """Cut off lines after `iteration`, and a last line that a killed process left unfinished."""
+    """Cut off lines after `iteration`, and all from the first that a killed process or a power cut tore."""
     if not metrics.is_file():
         return
     kept = 0
     with metrics.open("rb") as file:
         for line in file:
-            if not line.endswith(b"\n") or json.loads(line)["iteration"] > iteration:
+            if not line.endswith(b"\n") or _iteration(line) > iteration:
                 break
             kept += len(line)
     if kept < metrics.stat().st_size:
         with metrics.open("r+b") as file:
             file.truncate(kept)
+
+
+def _iteration(line: bytes) -> float:
+    """When a line was written; infinity for what is no log line."""
+    try:
+        return int(json.loads(line)["iteration"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf
 
 
 def _updates(run: Training) -> int:

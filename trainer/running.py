@@ -4,12 +4,13 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from trainer.allocator import keep_freed_memory
-from trainer.checkpoint import load_newest
+from trainer.checkpoint import fitting, load_newest
 from trainer.config import TrainConfig
 from trainer.console import Console
 from trainer.data import TrainingData, load_data
 from trainer.distributed import World, open_world
-from trainer.hardware import Hardware, backend, choose_hardware
+from trainer.errors import ConfigError
+from trainer.hardware import Hardware, agreed, backend, choose_hardware, telling_memory
 from trainer.loop import train
 from trainer.options import validate
 from trainer.recorder import Recorder
@@ -23,7 +24,8 @@ def fit(config: TrainConfig) -> RunFolder:
     with open_world(backend(config)) as world:
         world.shard(config.batch_size)
         hardware = choose_hardware(config, world.local_rank, world.local_size)
-        config = world.from_main(_settled(config, hardware))
+        hardware = agreed(hardware, world)
+        config = _settled(config, hardware)
         folder = world.from_main(claim_run_folder(config) if world.is_main else RunFolder(Path()))
         with folder.locked() if world.is_main else nullcontext():
             try:
@@ -47,11 +49,11 @@ def resume(path: Path, steps: int | None = None) -> RunFolder:
     with open_world(backend(config)) as world, folder.locked() if world.is_main else nullcontext():
         if steps is not None:
             config = validate({**config.model_dump(), "steps": steps})
-            if world.is_main:
-                folder.write_config(config)
         hardware = choose_hardware(config, world.local_rank, world.local_size)
         run = _prepare(config, folder, world, hardware)
         _restore(run, folder)
+        if world.is_main:
+            folder.write_config(config)
         _run(run, folder)
     return folder
 
@@ -89,10 +91,24 @@ def _restore(run: Training, folder: RunFolder) -> None:
         load_newest(folder.checkpoints, console.say) if run.world.is_main else None
     )
     if checkpoint is not None:
-        run.load_state_dict(checkpoint.state)
+        with fitting(checkpoint):
+            run.load_state_dict(checkpoint.state)
+    if run.clock.step > run.config.steps:
+        raise ConfigError(
+            f"--steps {run.config.steps}: {folder.path} has already made {run.clock.step} steps; ask for more"
+        )
     if run.world.is_main:
         origin = "the beginning: there is no checkpoint yet" if checkpoint is None else str(checkpoint.path)
         console.say(f"going on from {origin}")
+        if checkpoint is not None and _images(run) != checkpoint.state.get("images", _images(run)):
+            console.say(
+                "there are more or fewer images than when the run was saved: its numbers will not be those "
+                "of a run that never stopped"
+            )
+
+
+def _images(run: Training) -> list[int]:
+    return [len(run.data.synthetic), len(run.data.real)]
 
 
 def _run(run: Training, folder: RunFolder) -> None:
@@ -102,7 +118,8 @@ def _run(run: Training, folder: RunFolder) -> None:
     console = Console()
     recorder = Recorder(folder, run, console)
     try:
-        train(run, recorder)
+        with run.stopping.listening() if run.world.size == 1 else nullcontext(), telling_memory():
+            train(run, recorder)
     finally:
         recorder.close()
     _summarise(run, folder, console)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.refiner import Refiner
-from trainer.checkpoint import load_newest
+from trainer.checkpoint import fitting, load_newest
 from trainer.config import TrainConfig
 from trainer.errors import CheckpointError
 from trainer.networks import refiner_config
@@ -31,7 +31,8 @@ def load_trained(path: Path, tell: Callable[[str], None]) -> Trained:
     if checkpoint is None:
         raise CheckpointError(f"{path} has no checkpoint yet")
     state = checkpoint.state
-    refiner = Refiner(refiner_config(config, state["channels"]))
-    refiner.load_state_dict(state["ema"])
+    with fitting(checkpoint):
+        refiner = Refiner(refiner_config(config, state["channels"]))
+        refiner.load_state_dict(state["ema"])
     refiner.eval().requires_grad_(False)
     return Trained(folder, config, refiner, state["bit_depth"], state["clock"]["step"])

@@ -23,6 +23,7 @@ from trainer.networks import Networks, build_networks
 from trainer.sampling import Sampler, Stream, draw_noise, generator
 from trainer.sources import Images
 from trainer.step import DISCRIMINATOR_TERMS, REFINER_TERMS, Learner, Objective
+from trainer.stopping import Stopping
 
 
 @dataclass
@@ -43,7 +44,7 @@ class Clock:
 
 @dataclass(frozen=True)
 class Streams:
-    """The four sources of one process's batches."""
+    """The three sources of one process's batches."""
 
     refiner_synthetic: Batches
     discriminator_synthetic: Batches
@@ -68,6 +69,7 @@ class Training:
     meters: Meters
     alarms: Alarms
     clock: Clock
+    stopping: Stopping
 
     def noise(self, stream: Stream, update: int) -> Tensor | None:
         """This process's share of the noise of a global batch: float32 [n, K, H, W], or None."""
@@ -82,6 +84,7 @@ class Training:
             "config": self.config.model_dump(mode="json"),
             "channels": self.data.channels,
             "bit_depth": self.data.bit_depth,
+            "images": [len(self.data.synthetic), len(self.data.real)],
             "refiner": self.networks.refiner.state_dict(),
             "discriminator": self.networks.discriminator.state_dict(),
             "refiner_optimiser": self.networks.refiner_optimiser.state_dict(),
@@ -95,7 +98,9 @@ class Training:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a saved state."""
+        """Go on from a saved state; ValueError and its like when it belongs to other settings or images."""
+        if state["config"]["optimiser"] != self.config.optimiser:
+            raise ValueError(f"it was saved with the optimiser {state['config']['optimiser']}")
         self.networks.refiner.load_state_dict(state["refiner"])
         self.networks.discriminator.load_state_dict(state["discriminator"])
         self.networks.refiner_optimiser.load_state_dict(state["refiner_optimiser"])
@@ -132,6 +137,7 @@ def build_training(config: TrainConfig, data: TrainingData, world: World, hardwa
         meters=Meters((*REFINER_TERMS, *DISCRIMINATOR_TERMS), device),
         alarms=Alarms(config.steps),
         clock=Clock(),
+        stopping=Stopping(),
     )
 
 

@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -305,6 +307,99 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path, capsys: pytest.Captu
     assert "is not a run folder" in refusal(capsys, ["resume", str(tmp_path)])
 
 
+STOPPING_TRANSFORM = """
+import signal
+import torch
+
+class Transform(torch.nn.Module):
+    calls = 0
+
+    def forward(self, image):
+        Transform.calls += 1
+        if Transform.calls == {call}:
+            signal.raise_signal(signal.{signal})
+        return image
+
+def make(channels):
+    return Transform()
+"""
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGINT", 130)])
+def test_a_run_that_is_asked_to_stop_saves_its_step_and_resume_gives_the_same_numbers(
+    name: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Found although the folder is on no search path: a console script, unlike python -m, does not add it.
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path not in ("", str(tmp_path))])
+    (tmp_path / f"on_{name.lower()}.py").write_text(STOPPING_TRANSFORM.format(call=21, signal=name))
+    with pytest.raises(SystemExit) as stopped:
+        fit(tmp_path, feature_transform=f"module:on_{name.lower()}:make")
+    assert stopped.value.code == code
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith(f"simtrue-train: stopped by {name} after training step 8, which is saved")
+    run = RunFolder(tmp_path / "runs" / "00001-default")
+    assert max(run.checkpoints.glob("*.pt")).stem == "000000014"
+    main(["resume", str(run.path)])
+    never_stopped = fit(tmp_path, feature_transform="identity")
+    assert [{**line, "images_per_s": 0} for line in lines(run)] == [
+        {**line, "images_per_s": 0} for line in lines(never_stopped)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("new", "words"),
+    [
+        ("refiner_width = 6", "size mismatch"),
+        ("history_capacity = 16", "capacity of 12 images, this one of 16"),
+        ('optimiser = "sgd"', "saved with the optimiser adam"),
+    ],
+)
+def test_a_checkpoint_of_other_settings_is_refused_in_one_sentence(
+    finished: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str], new: str, words: str
+) -> None:
+    run = RunFolder(Path(shutil.copytree(finished.path, tmp_path / "run")))
+    name = new.split(maxsplit=1)[0]
+    run.config.write_text(re.sub(f"^{name} = .*", new, run.config.read_text(), flags=re.MULTILINE))
+    sentence = refusal(capsys, ["resume", str(run.path), "--steps", "20"])
+    assert "does not fit config.toml or the images" in sentence
+    assert words in sentence
+    assert run.read_config().steps == 12
+
+
+def test_an_export_of_other_settings_is_refused_in_one_sentence(
+    finished: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = RunFolder(Path(shutil.copytree(finished.path, tmp_path / "run")))
+    run.config.write_text(run.config.read_text().replace("refiner_width = 8", "refiner_width = 6"))
+    command = ["export", str(run.path), "--models", str(tmp_path / "models"), "--name", "squares"]
+    assert "does not fit config.toml" in refusal(capsys, command)
+
+
+def test_fewer_steps_than_were_made_are_refused_and_not_saved(
+    finished: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "has already made 12 steps" in refusal(capsys, ["resume", str(finished.path), "--steps", "5"])
+    assert finished.read_config().steps == 12
+
+
+def test_a_torn_line_in_the_log_does_not_keep_a_run_from_going_on(
+    finished: RunFolder, tmp_path: Path
+) -> None:
+    run = RunFolder(Path(shutil.copytree(finished.path, tmp_path / "run")))
+    with run.metrics.open("ab") as log:
+        log.write(b'\0\0\0\0\n{"x": 1}\n')
+    main(["resume", str(run.path), "--steps", "16"])
+    assert [line["step"] for line in lines(run)] == [3, 3, 4, 8, 12, 16]
+
+
+def test_images_that_were_added_to_a_run_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = fit(tmp_path)
+    write_images(tmp_path, count=40)
+    main(["resume", str(run.path), "--steps", "13"])
+    assert "there are more or fewer images" in " ".join(capsys.readouterr().err.split())
+
+
 def test_resume_can_prolong_a_run(tmp_path: Path) -> None:
     short = fit(tmp_path)
     main(["resume", str(short.path), "--steps", "16"])
@@ -357,6 +452,15 @@ def test_a_published_version_is_never_replaced(
     assert "a published version never changes" in refusal(capsys, command)
 
 
+@pytest.mark.parametrize("version", ["0", "-2"])
+def test_a_version_that_no_service_would_find_is_refused(
+    finished: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str], version: str
+) -> None:
+    command = ["export", str(finished.path), "--models", str(tmp_path), "--name", "squares"]
+    assert "whole numbers from 1" in refusal(capsys, [*command, "--version", version])
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_name_the_card_does_not_allow_is_refused(
     finished: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -397,6 +501,37 @@ def test_an_evaluation_is_kept_with_the_run_and_goes_into_the_card(tmp_path: Pat
             "8",
         ]
     )
+
+
+def test_an_evaluation_reads_folders_in_the_kind_of_the_exported_refiner(
+    finished: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["export", str(finished.path), "--models", str(tmp_path), "--name", "squares"])
+    rng = np.random.default_rng(0)
+    for role, side in (("synthetic", 16), ("real", 20)):
+        (tmp_path / role).mkdir()
+        for index in range(16):
+            colour = rng.integers(0, 255, (side, side, 3)).astype(np.uint8)
+            Image.fromarray(colour).save(tmp_path / role / f"{index}.png")
+    file = str(tmp_path / "squares/1/refiner.onnx")
+    sources = {"synthetic": tmp_path / "synthetic", "real": tmp_path / "real", "seeds": 1, "images": 8}
+    main(["evaluate", file, *flags({**sources, "resize": "16x16"})])
+    assert "refined against real" in capsys.readouterr().out
+
+
+def test_a_broken_onnx_file_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "bad.onnx").write_bytes(b"no graph at all")
+    sources = flags(write_images(tmp_path))
+    assert "is no ONNX file that can be run" in refusal(
+        capsys, ["evaluate", str(tmp_path / "bad.onnx"), *sources]
+    )
+
+
+def test_a_report_that_could_not_be_written_is_refused_before_the_work(
+    finished: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["evaluate", str(finished.path), "--json", str(tmp_path / "nowhere" / "e.json")]
+    assert "there is no folder" in refusal(capsys, command)
 
 
 @pytest.mark.shared

@@ -47,7 +47,10 @@ def _from_run(path: Path, tell: Callable[[str], None]) -> Candidate:
 def _from_onnx(path: Path) -> Candidate:
     if not path.is_file():
         raise DataError(f"there is no file {path}")
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    try:
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its own classes share no other ancestor
+        raise DataError(f"{path} is no ONNX file that can be run: {error}") from error
     try:
         card = read_card(session.get_modelmeta().custom_metadata_map)
     except CardError as error:
