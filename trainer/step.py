@@ -116,12 +116,17 @@ def refine(refiner: nn.Module, objective: Objective, synthetic: Tensor, noise: T
 
 
 def edge_agreement(refined: Tensor, synthetic: Tensor) -> Tensor:
-    """How far the edges of a batch are still where they were, whatever happened to exposure and contrast.
+    """How far the edges of a batch are still where they were, whatever happened to exposure, contrast, grain.
 
-    The cosine between the neighbour differences of both, [N, C, H, W], over the whole batch, so that an
-    image without edges does not count: 1 where all are kept, about 0 where none is.
+    The cosine between the neighbour differences of both, [N, C, H, W], averaged over 3x3 px before, over the
+    whole batch, so that an image without edges does not count: 1 where all are kept, about 0 where none is.
     """
-    before, after = _neighbour_differences(synthetic.float()), _neighbour_differences(refined.float())
+    before, after = (
+        _neighbour_differences(
+            torch.nn.functional.avg_pool2d(images.float(), 3, 1, 1, count_include_pad=False)
+        )
+        for images in (synthetic, refined)
+    )
     return torch.nn.functional.cosine_similarity(before, after, dim=0)
 
 

@@ -203,6 +203,15 @@ def test_edges_agree_through_exposure_and_contrast_but_not_when_erased_or_moved(
     assert edge_agreement(synthetic.roll(3, dims=3), synthetic).item() < 0.5
 
 
+def test_edges_agree_through_grain_that_hides_none_of_them() -> None:
+    # The grain and the low contrast of a dark microscope image: steps of 25 grey levels, grain of 12.
+    synthetic = torch.full((4, 1, 32, 32), -0.6)
+    synthetic[:, :, 8:24, 8:24] = -0.4
+    grain = 12 / 127.5 * torch.randn(synthetic.shape, generator=torch.Generator().manual_seed(0))
+
+    assert edge_agreement(synthetic + grain, synthetic).item() > 0.6
+
+
 def test_both_steps_report_finite_numbers_under_their_names() -> None:
     pair = Pair(settings())
     refined_terms = refiner_step(pair.refiner, pair.discriminator.module, pair.objective, images(0), None)
