@@ -15,7 +15,7 @@ import numpy as np
 from app.errors import InferenceFailed, RequestTimeout, ShuttingDown
 from app.refining.admission import Admission, EngineLoad
 from app.refining.lane import Lane, Piece
-from app.refining.refinement import Refinement
+from app.refining.submission import Submission
 from app.refining.served import ServedModel
 from app.refining.session import Pixels, RefinerSession
 from app.settings import Settings
@@ -90,19 +90,19 @@ class Engine:
         now_s = self._clock_s()
         tile_pixels = self._settings.tile_pixels
         taken = [
-            Refinement(
+            Submission(
                 image, seed, model.card, tile_pixels=tile_pixels, submitted_s=now_s, deadline_s=deadline
             )
             for image, seed in images
         ]
         with self._lock:
-            self._admission.admit(len(taken), sum(refinement.pixels for refinement in taken))
+            self._admission.admit(len(taken), sum(submission.pixels for submission in taken))
             lane = self._lane_of(model)
             lane.waiting.extend(taken)
             lane.wake.notify()
-        for refinement in taken:
-            refinement.future.add_done_callback(partial(self._settle, lane, refinement.pixels))
-        return [refinement.future for refinement in taken]
+        for submission in taken:
+            submission.future.add_done_callback(partial(self._settle, lane, submission.pixels))
+        return [submission.future for submission in taken]
 
     @property
     def load(self) -> EngineLoad:
@@ -129,13 +129,13 @@ class Engine:
         """
         with self._lock:
             self._admission.stopping = self._closed = True
-            waiting = [refinement for lane in self._lanes.values() for refinement in lane.waiting]
+            waiting = [submission for lane in self._lanes.values() for submission in lane.waiting]
             for lane in self._lanes.values():
                 lane.waiting.clear()
                 lane.wake.notify()
             threads = list(self._threads.items())
-        for refinement in waiting:
-            refinement.fail(_stopped())
+        for submission in waiting:
+            submission.fail(_stopped())
         for lane, thread in threads:
             while thread is not current_thread() and thread.is_alive():
                 lane.model.session.interrupt()  # again and again: it may have been just about to begin
@@ -178,18 +178,18 @@ class Engine:
         with self._lock:
             expired = lane.take_expired(self._clock_s())
             batch = lane.take_batch(self._settings.max_batch_images, self._settings.max_batch_pixels)
-        for refinement in expired:
-            refinement.fail(RequestTimeout("The deadline passed before the image was refined."))
+        for submission in expired:
+            submission.fail(RequestTimeout("The deadline passed before the image was refined."))
         try:
             self._refine(lane.model, batch)
         except Exception as error:  # noqa: BLE001 (outermost loop of its thread)
             _log.exception("refining with model %s failed in an unforeseen way", lane.model.name)
             for piece in batch:
-                piece.refinement.fail(InferenceFailed(f"Refining failed: {type(error).__name__}."))
+                piece.submission.fail(InferenceFailed(f"Refining failed: {type(error).__name__}."))
 
     def _refine(self, model: ServedModel, batch: Sequence[Piece]) -> None:
         """Run a batch and resolve what it completes; one that fails is tried again piece by piece."""
-        batch = [piece for piece in batch if not piece.refinement.future.done()]
+        batch = [piece for piece in batch if not piece.submission.future.done()]
         if not batch:
             return
         try:
@@ -201,15 +201,15 @@ class Engine:
                 return
             for piece in batch:
                 # A fresh error: the caught one's traceback keeps the whole batch in memory.
-                piece.refinement.fail(_stopped() if self._closed else InferenceFailed(error.detail))
+                piece.submission.fail(_stopped() if self._closed else InferenceFailed(error.detail))
             return
         for piece, window in zip(batch, refined, strict=True):
-            piece.refinement.put(piece.tile, window)
+            piece.submission.put(piece.tile, window)
 
     def _infer(self, model: ServedModel, batch: Sequence[Piece]) -> Pixels:
-        waits_s = tuple(self._begin({piece.refinement for piece in batch}))
-        images = np.stack([piece.refinement.crop(piece.tile) for piece in batch])
-        fields = [field for piece in batch if (field := piece.refinement.noise(piece.tile)) is not None]
+        waits_s = tuple(self._begin({piece.submission for piece in batch}))
+        images = np.stack([piece.submission.crop(piece.tile) for piece in batch])
+        fields = [field for piece in batch if (field := piece.submission.noise(piece.tile)) is not None]
         noise = np.stack(fields) if fields else None
         pixels = images.shape[0] * images.shape[1] * images.shape[2]
         begun_s = self._clock_s()
@@ -224,13 +224,13 @@ class Engine:
             took_s = self._clock_s() - begun_s
             self._report(BatchReport(model, len(batch), pixels, waits_s, took_s, problem))
 
-    def _begin(self, refinements: set[Refinement]) -> list[float]:
+    def _begin(self, submissions: set[Submission]) -> list[float]:
         """Mark images as begun; the seconds that each of those that were not had waited."""
         now_s = self._clock_s()
-        fresh = [refinement for refinement in refinements if not refinement.begun]
-        for refinement in fresh:
-            refinement.begun = True
-        return [now_s - refinement.submitted_s for refinement in fresh]
+        fresh = [submission for submission in submissions if not submission.begun]
+        for submission in fresh:
+            submission.begun = True
+        return [now_s - submission.submitted_s for submission in fresh]
 
     def _report(self, report: BatchReport) -> None:
         if report.ok:

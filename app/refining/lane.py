@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from threading import Condition, Lock
 
-from app.refining.refinement import Refinement
+from app.refining.submission import Submission
 from app.refining.served import ServedModel
 from app.refining.session import Pixels
 from app.refining.tiles import Tile
@@ -17,7 +17,7 @@ from app.refining.tiles import Tile
 class Piece:
     """One window of one image: what a batch is made of."""
 
-    refinement: Refinement
+    submission: Submission
     tile: Tile
 
 
@@ -33,18 +33,18 @@ class Lane:
     def __init__(self, model: ServedModel, lock: Lock) -> None:
         self.model = model
         self.wake = Condition(lock)
-        self.waiting: deque[Refinement] = deque()
+        self.waiting: deque[Submission] = deque()
 
     def discard(self, future: Future[Pixels]) -> None:
         """Drop the image whose future this is; nothing happens when it does not wait any more."""
-        if any(refinement.future is future for refinement in self.waiting):
-            self.waiting = deque(refinement for refinement in self.waiting if refinement.future is not future)
+        if any(submission.future is future for submission in self.waiting):
+            self.waiting = deque(submission for submission in self.waiting if submission.future is not future)
 
-    def take_expired(self, now_s: float) -> list[Refinement]:
+    def take_expired(self, now_s: float) -> list[Submission]:
         """Remove the images whose deadline has passed and hand them over."""
-        expired = [refinement for refinement in self.waiting if refinement.expired(now_s)]
-        for refinement in expired:
-            self.waiting.remove(refinement)
+        expired = [submission for submission in self.waiting if submission.expired(now_s)]
+        for submission in expired:
+            self.waiting.remove(submission)
         return expired
 
     def take_batch(self, max_images: int, max_pixels: int) -> list[Piece]:
@@ -57,16 +57,16 @@ class Lane:
         height, width = self.waiting[0].tile_shape
         room = max(1, min(max_images, max_pixels // (height * width)))
         batch: list[Piece] = []
-        sharing = deque(refinement for refinement in self.waiting if refinement.tile_shape == (height, width))
+        sharing = deque(submission for submission in self.waiting if submission.tile_shape == (height, width))
         while sharing and len(batch) < room:
-            refinement = sharing.popleft()
-            batch.append(Piece(refinement, refinement.take_tile()))
-            if refinement.waiting:
-                sharing.append(refinement)
-        self._step_back({piece.refinement for piece in batch})
+            submission = sharing.popleft()
+            batch.append(Piece(submission, submission.take_tile()))
+            if submission.waiting:
+                sharing.append(submission)
+        self._step_back({piece.submission for piece in batch})
         return batch
 
-    def _step_back(self, taken: set[Refinement]) -> None:
-        stay = [refinement for refinement in self.waiting if refinement not in taken]
-        back = [refinement for refinement in self.waiting if refinement in taken and refinement.waiting]
+    def _step_back(self, taken: set[Submission]) -> None:
+        stay = [submission for submission in self.waiting if submission not in taken]
+        back = [submission for submission in self.waiting if submission in taken and submission.waiting]
         self.waiting = deque([*stay, *back])

@@ -15,7 +15,7 @@ from model.card import ModelCard
 from model.noise import noise_field
 
 
-class Refinement:
+class Submission:
     """The state of one submitted image.
 
     Not locked: `take_tile` is called under its lane's lock, everything about pixels only by the thread that
