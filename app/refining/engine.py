@@ -15,9 +15,9 @@ import numpy as np
 from app.errors import InferenceFailed, RequestTimeout, ShuttingDown
 from app.refining.admission import Admission, EngineLoad
 from app.refining.lane import Lane, Piece
-from app.refining.submission import Submission
 from app.refining.served import ServedModel
 from app.refining.session import Pixels, RefinerSession
+from app.refining.submission import Submission
 from app.settings import Settings
 
 _INTERRUPT_PERIOD_S = 0.05

@@ -7,9 +7,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from threading import Condition, Lock
 
-from app.refining.submission import Submission
 from app.refining.served import ServedModel
 from app.refining.session import Pixels
+from app.refining.submission import Submission
 from app.refining.tiles import Tile
 
 
