@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ def lock_mask(
     locks: Sequence[Lock], shapes: Sequence[Shape], height: int, width: int
 ) -> NDArray[np.bool_] | None:
     """True [height, width] wherever a lock touches a pixel; None when nothing is locked."""
-    regions = [region for lock in locks for region in _regions(lock, shapes)]
+    regions = [*_drawn(locks), *_annotated(locks, shapes)]
     return rasterise(regions, height, width) if regions else None
 
 
@@ -26,12 +26,20 @@ def unmatched_labels(locks: Sequence[Lock], shapes: Sequence[Shape]) -> list[str
     return sorted(wanted - {shape.label for shape in shapes if shape.label is not None})
 
 
-def _regions(lock: Lock, shapes: Sequence[Shape]) -> list[Shape]:
-    if isinstance(lock, LockBox):
-        return [Shape(None, "box", *lock.box)]
-    if isinstance(lock, LockPolygon):
-        return [_polygon(lock)]
-    return [shape for shape in shapes if lock.annotations == "all" or shape.label in lock.annotations]
+def _drawn(locks: Sequence[Lock]) -> Iterator[Shape]:
+    for lock in locks:
+        if isinstance(lock, LockBox):
+            yield Shape(None, "box", *lock.box)
+        elif isinstance(lock, LockPolygon):
+            yield _polygon(lock)
+
+
+def _annotated(locks: Sequence[Lock], shapes: Sequence[Shape]) -> Iterator[Shape]:
+    """Every shape that a lock names, once, however many locks name it."""
+    chosen = [lock for lock in locks if isinstance(lock, LockAnnotations)]
+    everything = any(lock.annotations == "all" for lock in chosen)
+    labels = {label for lock in chosen for label in _labels(lock)}
+    return (shape for shape in shapes if everything or shape.label in labels)
 
 
 def _polygon(lock: LockPolygon) -> Shape:

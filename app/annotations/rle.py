@@ -46,11 +46,16 @@ def to_array(mask: Mask) -> NDArray[np.bool_]:
 
 def bounds(mask: Mask) -> tuple[float, float, float, float] | None:
     """x1, y1, x2, y2 of the mask in px; None if it is empty."""
-    array = to_array(mask)
-    rows, columns = np.flatnonzero(array.any(axis=1)), np.flatnonzero(array.any(axis=0))
-    if not rows.size:
+    ends = np.cumsum(np.array(mask.counts, np.int64))[1::2]
+    starts = ends - np.array(mask.counts[1::2], np.int64)
+    filled = ends > starts
+    if not filled.any():
         return None
-    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
+    first, last = starts[filled], ends[filled] - 1
+    (left, top), (right, bottom) = np.divmod(first, mask.height), np.divmod(last, mask.height)
+    wraps = bool((left < right).any())  # a run that goes on in the next column touches both borders
+    low, high = (0, mask.height - 1) if wraps else (top.min(), bottom.max())
+    return float(left[0]), float(low), float(right[-1] + 1), float(high + 1)
 
 
 def _from_list(counts: JsonValue) -> NDArray[np.int64]:
