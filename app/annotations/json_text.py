@@ -9,7 +9,7 @@ import math
 import re
 from typing import NoReturn
 
-from app.errors import InvalidJson
+from app.errors import BodyTooLarge, InvalidJson
 
 JsonValue = None | bool | int | float | str | list["JsonValue"] | dict[str, "JsonValue"]
 
@@ -19,16 +19,24 @@ _STRING_OR_CONSTANT = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|NaN|-?Infinity', 
 _STRING_OR_BRACKET = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{}]', re.DOTALL)
 _MAX_EXACT_DIGITS = 300
 
+MAX_VALUES = 2_000_000
+"""Values of one document that are read: Python parses in one piece, while which no other thread runs."""
+
 
 def parse(document: bytes, *, what: str = "The annotations") -> JsonValue:
     """The value of a JSON document.
 
     Stricter than Python: no NaN or Infinity, no byte-order mark, UTF-8 only, no deeper than Python's parser
     goes (500 levels always pass). Integers too long to be counted with become floats (infinite ones where
-    they overflow). Raises InvalidJson.
+    they overflow). Raises InvalidJson, and BodyTooLarge beyond MAX_VALUES.
     """
     if document.startswith(_BOM):
         raise InvalidJson(f"{what} start with a byte-order mark at byte 0; send plain UTF-8.")
+    values = sum(document.count(mark) for mark in (b",", b"[", b"{"))  # those in strings count along
+    if values > MAX_VALUES:
+        raise BodyTooLarge(
+            f"{what} hold about {values} values, but the limit is {MAX_VALUES}; send fewer at once."
+        )
     try:
         text = document.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.annotations.json_text import parse
+from app.annotations.json_text import MAX_VALUES, parse
 from app.annotations.reading import read_geometry
-from app.errors import InvalidJson
+from app.errors import BodyTooLarge, InvalidJson
 
 
 @pytest.mark.parametrize(
@@ -83,3 +83,9 @@ def test_any_bytes_are_read_or_refused_in_one_sentence(document):
         return
     assert refusal.startswith("The annotations ")
     assert "byte" in refusal or "line" in refusal
+
+
+def test_a_document_of_too_many_values_is_refused_before_it_is_parsed():
+    with pytest.raises(BodyTooLarge, match="hold about 2000001 values, but the limit is 2000000"):
+        parse(b"[" + b"[" * MAX_VALUES)
+    assert len(parse(b"[" + b"0," * (MAX_VALUES - 1) + b"0]")) == MAX_VALUES
