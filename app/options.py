@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    FailFast,
+    Field,
+    Tag,
+    ValidationError,
+    field_validator,
+)
 
 from app.errors import InvalidJson, InvalidOptions
 from app.preservation import verdict
@@ -40,7 +49,7 @@ class LockBox(_Options):
 class LockPolygon(_Options):
     """A locked polygon of at least three points (x, y), in px of the upright image."""
 
-    polygon: Annotated[tuple[Point, ...], Field(min_length=3, max_length=MAX_POLYGON_POINTS)]
+    polygon: Annotated[tuple[Point, ...], Field(min_length=3, max_length=MAX_POLYGON_POINTS), FailFast()]
 
 
 class LockAnnotations(_Options):
@@ -103,7 +112,7 @@ class RefineOptions(_Options):
         default=0, ge=0, le=2**32 - 1, description="Seed of the noise; variant i uses seed + i."
     )
     variants: int = Field(default=1, ge=1, description="Refinements per image, for models that take noise.")
-    lock: Annotated[tuple[Lock, ...], Field(max_length=MAX_LOCKS)] = Field(
+    lock: Annotated[tuple[Lock, ...], Field(max_length=MAX_LOCKS), FailFast()] = Field(
         default=(), description="Regions whose pixels stay bit-identical."
     )
     thresholds: Thresholds = Thresholds()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from app.errors import InvalidJson, InvalidOptions
@@ -64,3 +66,12 @@ def test_what_is_no_json_is_refused_as_such(document: bytes) -> None:
 def test_seeds_of_variants_count_up_and_wrap() -> None:
     options = RefineOptions(seed=2**32 - 1, variants=2)
     assert [options.seed_of(variant) for variant in range(2)] == [2**32 - 1, 0]
+
+
+def test_only_the_first_of_thousands_of_wrong_points_is_told() -> None:
+    polygons = [{"polygon": [[]] * 9000}] * 35
+    with pytest.raises(InvalidOptions) as caught:
+        read_options(json.dumps({"lock": polygons}), max_variants=1)
+    assert "lock.0.polygon.0" in caught.value.detail
+    assert "polygon.1" not in caught.value.detail
+    assert "lock.1" not in caught.value.detail
