@@ -398,3 +398,15 @@ def test_a_hostile_name_is_quoted_short_and_printable():
         decode(b"text", "x" * 5000 + "\n\x1b[31m.png")
     assert len(refusal.value.detail) < 250
     assert refusal.value.detail.isprintable()
+
+
+def test_a_small_tiff_with_huge_tiles_is_refused_undecoded():
+    tile = zlib.compress(bytes(1 << 24))
+    entries = ((256, 8), (257, 8), (258, 8), (259, 8), (262, 1), (277, 1), (322, 1 << 12), (323, 1 << 12))
+    entries = (*entries, (324, 8), (325, len(tile)))
+    table = b"".join(struct.pack("<HHLL", number, 4, 1, value) for number, value in entries)
+    padded = tile + bytes(len(tile) % 2)
+    head = b"II*\0" + struct.pack("<L", 8 + len(padded))
+
+    with pytest.raises(InvalidImage, match="its tiles of 4096 x 4096 are larger than it is"):
+        decode(head + padded + struct.pack("<H", len(entries)) + table + bytes(4))

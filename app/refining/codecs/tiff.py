@@ -11,6 +11,7 @@ from app.refining.codecs.container import Container, Metadata, resolution
 from app.refining.codecs.tiff_tags import Tag, TagError
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
+_TILE_WIDTH, _TILE_HEIGHT = 322, 323
 _SAMPLES, _PREDICTOR, _SUB_IMAGES, _EXTRA, _FORMAT = 277, 317, 330, 338, 339
 _X_DPI, _Y_DPI, _DPI_UNIT, _XMP, _ICC = 282, 283, 296, 700, 34675
 
@@ -44,6 +45,7 @@ _COMPRESSIONS = {
     32773: "packbits", 32946: "tiff_adobe_deflate", 34925: "lzma", 50000: "zstd",
 }  # fmt: skip
 _ROWS_PER_STRIP, _MAX_JPEG_SIDE = 278, 65_500
+_ALWAYS_FINE_TILE_PIXELS = 1 << 22
 _BILEVEL_ONLY = frozenset({"group3", "group4"})
 _PREDICTED = frozenset({"tiff_lzw", "tiff_adobe_deflate", "zstd"})
 _OTHER_SPACES = {5: "CMYK", 8: "LAB", 9: "ICC LAB", 10: "ITU LAB"}
@@ -66,6 +68,7 @@ def read(data: bytes, name: str) -> Container:
     compression = _compression(tags, order, name)
     _refuse_pixels(tags, order, compression, name)
     _refuse_missing_data(tags, order, compression, len(data), name)
+    _refuse_huge_tiles(tags, order, name)
     predictor = _one(tags, _PREDICTOR, order, 1, name)
     return Container(
         format="TIFF",
@@ -204,6 +207,14 @@ def _refuse_missing_data(tags: Mapping[int, Tag], order: str, compression: str, 
     needed = _one(tags, _HEIGHT, order, 0, name) * ((_one(tags, _WIDTH, order, 0, name) * bits + 7) // 8)
     if compression == "raw" and sum(lengths) < needed:
         raise InvalidImage(f"{name} is a corrupt TIFF: it holds {sum(lengths)} of {needed} bytes of pixels.")
+
+
+def _refuse_huge_tiles(tags: Mapping[int, Tag], order: str, name: str) -> None:
+    """A decoder holds a whole tile, however small the picture that it belongs to."""
+    across, down = _one(tags, _TILE_WIDTH, order, 0, name), _one(tags, _TILE_HEIGHT, order, 0, name)
+    picture = _one(tags, _WIDTH, order, 0, name) * _one(tags, _HEIGHT, order, 0, name)
+    if across * down > max(picture, _ALWAYS_FINE_TILE_PIXELS):
+        raise InvalidImage(f"{name} is a corrupt TIFF: its tiles of {across} x {down} are larger than it is.")
 
 
 def _pixel_file(data: bytes, order: str, tags: Mapping[int, Tag]) -> bytes:
