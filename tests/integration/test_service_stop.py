@@ -152,3 +152,14 @@ def picture_png() -> bytes:
     file = io.BytesIO()
     Image.new("L", (16, 16), 100).save(file, "PNG")
     return file.getvalue()
+
+
+def test_a_request_whose_header_never_ends_is_refused(tmp_path: Path, write_model: Callable) -> None:
+    write_model(tmp_path)
+    with started(tmp_path) as (_, greeting):
+        port = int(url_of(greeting).rsplit(":", 1)[-1])
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+            connection.sendall(b"GET / HTTP/1.1\r\nAccept: " + b"image/png," * 6600)
+            answer = connection.recv(1000)
+
+        assert answer.startswith(b"HTTP/1.1 400 ")
