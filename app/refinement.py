@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.annotations.shapes import ImageGeometry, Shape
-from app.errors import InvalidOptions
+from app.errors import InvalidOptions, RequestTimeout
 from app.locks import lock_mask, unmatched_labels
 from app.options import LockAnnotations, RefineOptions
 from app.pixel_budget import PixelBudget
@@ -118,6 +119,12 @@ def refuse_impossible(options: RefineOptions, model: ServedModel, *, annotated: 
         raise InvalidOptions("The option lock names annotations, but the request has none.")
 
 
+def _refuse_late(job: ImageJob) -> None:
+    """End work that nobody waits for any more: a thread cannot be cancelled from outside."""
+    if job.deadline_s is not None and time.monotonic() >= job.deadline_s:
+        raise RequestTimeout("The deadline passed before the image was measured.")
+
+
 def _prepare(job: ImageJob, max_pixels: int) -> _Prepared:
     decoded = decode(job.data, filename=job.filename, max_pixels=max_pixels)
     card = job.model.card
@@ -172,6 +179,7 @@ def _judge(job: ImageJob, prepared: _Prepared, refined: Pixels) -> Decision[Pixe
     shapes = _shapes(job)
 
     def drifts_of(picture: Pixels) -> Sequence[Drift]:
+        _refuse_late(job)
         return measure_drift(*grey_pair(original, picture), shapes) if shapes else ()
 
     return decide(

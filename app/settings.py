@@ -59,7 +59,7 @@ class Settings(BaseSettings):
         16 * MIB, ge=2, le=1024 * MIB, description="Largest annotation document, in bytes."
     )
     max_pixels: int = Field(
-        64_000_000, ge=1, le=1_000_000_000, description="Most pixels (height times width) of one image."
+        100_000_000, ge=1, le=1_000_000_000, description="Most pixels (height times width) of one image."
     )
     max_images_per_request: int = Field(64, ge=1, le=4096, description="Most images in one request.")
     max_variants: int = Field(16, ge=1, le=256, description="Most refinements asked of one image.")
@@ -67,7 +67,7 @@ class Settings(BaseSettings):
         1024, ge=1, le=1_000_000, description="Most images in the engine, waiting and running, all models."
     )
     max_queue_pixels: int = Field(
-        256_000_000, ge=1, le=64_000_000_000, description="Most pixels in the engine, waiting and running."
+        256_000_000, ge=1, le=64_000_000_000, description="Most pixels decoded at once, of all requests."
     )
     max_batch_images: int = Field(32, ge=1, le=4096, description="Most images in one inference.")
     # 2^18 px of a refiner of 64 channels take 0.3 GB and a second of one core; 2^20 took 1 GB, no faster,

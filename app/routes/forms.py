@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from fastapi import Request
 
 from app.errors import BodyTooLarge, InvalidOptions, InvalidRequest
 from app.routes.multipart import Part, PartLimit, read_parts
+from app.routes.room import Share
 from app.settings import Settings
 
 MAX_MODEL_BYTES = 256
@@ -34,24 +36,33 @@ class RefineForm:
     options: bytes | None
 
 
-async def read_form(request: Request, settings: Settings) -> RefineForm:
-    """Read the request's body within the limits of `settings`.
+async def read_form(request: Request, settings: Settings, memory: Share) -> RefineForm:
+    """Read the request's body within the limits of `settings`; `memory` counts its bytes as they come.
 
     The body is multipart/form-data, or simply one image (then model and options come in the query).
-    Raises `BodyTooLarge` before reading when Content-Length already says so, and `InvalidRequest`.
+    Raises `BodyTooLarge` before reading when Content-Length already says so, `InvalidRequest`, and
+    `EngineBusy` when the requests in flight leave no memory for it.
     """
     _check_content_length(request, settings.max_upload_bytes)
     content_type = request.headers.get("content-type", "")
+    body = _counted(request, memory)
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type == "multipart/form-data":
         limits = _part_limits(settings)
-        return _form(await read_parts(request.stream(), content_type, limits, settings.max_upload_bytes))
+        return _form(await read_parts(body, content_type, limits, settings.max_upload_bytes))
     if media_type.startswith("image/"):
-        return _form_of_image(request, await _read_body(request, settings.max_upload_bytes))
+        return _form_of_image(request, await _read_body(body, settings.max_upload_bytes))
     raise InvalidRequest(
         f"The Content-Type is {media_type[:80]!r}, but /refine takes multipart/form-data with a part "
         "`image`, or one image as the whole body with a Content-Type such as image/png."
     )
+
+
+async def _counted(request: Request, memory: Share) -> AsyncIterator[bytes]:
+    """The body; bytes count when they are here, so that nobody fills the memory by announcing much."""
+    async for chunk in request.stream():
+        memory.take(len(chunk))
+        yield chunk
 
 
 def _check_content_length(request: Request, most: int) -> None:
@@ -118,9 +129,9 @@ def _number(name: str, text: str) -> int | float:
         raise InvalidOptions(f"The option {name} is {text[:60]!r}, but must be a number.") from None
 
 
-async def _read_body(request: Request, most: int) -> bytes:
+async def _read_body(chunks: AsyncIterator[bytes], most: int) -> bytes:
     body = bytearray()
-    async for chunk in request.stream():
+    async for chunk in chunks:
         if len(body) + len(chunk) > most:
             raise BodyTooLarge(f"The request body is larger than the limit of {most} bytes.")
         body += chunk

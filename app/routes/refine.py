@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -28,11 +28,15 @@ from app.routes.forms import RefineForm, read_form
 from app.routes.negotiation import Acceptance, AnswerKind, read_accept
 from app.routes.openapi import REFINE_ANSWERS, REFINE_OPERATION, problems
 from app.routes.problems import ImageRefused
-from app.routes.upload_room import UploadRoom
+from app.routes.room import Room, Share
 from app.services import Services
+from app.settings import Settings
 
 T = TypeVar("T")
 CLIENT_CLOSED_REQUEST = 499
+LARGEST_REQUESTS_AT_ONCE = 8
+"""Requests of `max_upload_bytes` that fit side by side; smaller ones are as many more."""
+
 _ANSWERS: dict[AnswerKind, Callable[[Outcome], Response]] = {
     "json": json_answer,
     "zip": zip_answer,
@@ -74,7 +78,14 @@ class _Call:
 def refine_router(services: Services, metrics: Metrics) -> APIRouter:
     """The route /refine."""
     router = APIRouter(tags=["refine"])
-    room = UploadRoom(services.settings.max_upload_bytes)
+    memory = Room(
+        services.settings.max_upload_bytes * LARGEST_REQUESTS_AT_ONCE,
+        "The requests in flight fill the memory set aside for them; try again later.",
+    )
+    pixels = Room(
+        services.settings.max_queue_pixels,
+        "The images in flight have as many pixels as may be decoded at once; try again later.",
+    )
 
     @router.post(
         "/refine",
@@ -87,9 +98,9 @@ def refine_router(services: Services, metrics: Metrics) -> APIRouter:
         """Refine one or more images with a served model; annotations come back byte for byte."""
         timeout_s = services.settings.request_timeout_s
         try:
-            with room.reserve(request):
+            with memory.share() as bytes_held, pixels.share() as pixels_held:
                 async with asyncio.timeout(timeout_s):
-                    return await _answer(request, services, metrics)
+                    return await _answer(request, services, metrics, bytes_held, pixels_held)
         except TimeoutError:
             raise RequestTimeout(f"The request was not answered within {timeout_s:g} s.") from None
         except ClientDisconnect:
@@ -98,13 +109,15 @@ def refine_router(services: Services, metrics: Metrics) -> APIRouter:
     return router
 
 
-async def _answer(request: Request, services: Services, metrics: Metrics) -> Response:
+async def _answer(
+    request: Request, services: Services, metrics: Metrics, bytes_held: Share, pixels_held: Share
+) -> Response:
     started_s = time.monotonic()
     acceptance = read_accept(", ".join(request.headers.getlist("accept")))
-    form = await read_form(request, services.settings)
+    form = await read_form(request, services.settings, bytes_held)
     read_s = time.monotonic()
     call = _understand(form, acceptance, services, started_s + services.settings.request_timeout_s)
-    images = await _unless_disconnected(request, _refine_all(call, services))
+    images = await _unless_disconnected(request, _refine_all(call, services, pixels_held))
     done_s = time.monotonic()
     timings = {"read": read_s - started_s, "refine": done_s - read_s, "total": done_s - started_s}
     rounded = {phase: round(took_s * 1000, 3) for phase, took_s in timings.items()}
@@ -125,10 +138,11 @@ def _understand(form: RefineForm, acceptance: Acceptance, services: Services, de
     return _Call(form, options, model, kind, acceptance, deadline_s)
 
 
-async def _refine_all(call: _Call, services: Services) -> list[RefinedImage]:
+async def _refine_all(call: _Call, services: Services, pixels_held: Share) -> list[RefinedImage]:
     """Refine the images side by side; the first that fails ends them all and is named."""
     in_codecs = partial(asyncio.get_running_loop().run_in_executor, services.codecs)
     refs = await in_codecs(_measure_all, call, services.settings.max_pixels)
+    pixels_held.take(_most_pixels_at_once(refs, call.options.variants, services.settings))
     geometry = await in_codecs(geometry_of, call.form.annotations, refs)
     budget = PixelBudget(services.settings.max_pixels)
     try:
@@ -140,6 +154,12 @@ async def _refine_all(call: _Call, services: Services) -> list[RefinedImage]:
     except BaseExceptionGroup as failures:
         raise _first(failures) from None
     return [image for task in tasks for image in task.result()]
+
+
+def _most_pixels_at_once(refs: Sequence[ImageRef], variants: int, settings: Settings) -> int:
+    """How much of the request its pixel budget lets be decoded; the engine refuses what never fits."""
+    sizes = [ref.width * ref.height * variants for ref in refs]
+    return min(sum(sizes), max(settings.max_pixels, *sizes), settings.max_queue_pixels)
 
 
 def _measure_all(call: _Call, max_pixels: int) -> list[ImageRef]:

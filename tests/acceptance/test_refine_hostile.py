@@ -64,7 +64,7 @@ def problem(answer: httpx.Response) -> tuple[int, str, str]:
         (b"just some text\n", 415, "unsupported-image", "'a.png' is a text file; PNG, JPEG"),
         (b"", 415, "unsupported-image", "'a.png' is an empty file"),
         (truncated_png(), 422, "invalid-image", "truncated"),
-        (giant_png(60_000), 422, "too-many-pixels", "'a.png' has 60000 x 60000 pixels; at most 64000000"),
+        (giant_png(60_000), 422, "too-many-pixels", "'a.png' has 60000 x 60000 pixels; at most 100000000"),
         (giant_png(5_000), 422, "invalid-image", "'a.png'"),
         (animated_gif(), 415, "unsupported-image", "an animated GIF"),
         (cmyk_jpeg(), 415, "unsupported-image", "CMYK"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -174,15 +176,19 @@ def test_128_requests_at_once_are_all_answered(serve: Any, model_root: Path, pic
     assert statuses == [200] * 128
 
 
+FORM = b"POST /refine HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=a\r\n"
+
+
 def test_bodies_beyond_the_memory_set_aside_are_told_to_come_back(serve: Any, model_root: Path) -> None:
     with serve(model_root, max_upload_bytes=1024, request_timeout_s=5) as (client, _):
         unfinished = [socket.create_connection(("127.0.0.1", client.base_url.port)) for _ in range(8)]
+        part = b'--a\r\nContent-Disposition: form-data; name="image"\r\n\r\n'
         for connection in unfinished:
-            connection.sendall(
-                b"POST /refine HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=a\r\n"
-                b"Content-Length: 1024\r\n\r\n--a\r\n"
-            )
-        body = {"content": b"--a--", "headers": {"Content-Type": "multipart/form-data; boundary=a"}}
+            connection.sendall(FORM + b"Content-Length: 1024\r\n\r\n" + part.ljust(1023, b"x"))
+        body = {
+            "content": part.ljust(900, b"x") + b"\r\n--a--",
+            "headers": {"Content-Type": "multipart/form-data; boundary=a"},
+        }
         deadline_s = time.monotonic() + 4
         while slug(client.post("/refine", **body)) != (503, "engine-busy"):
             assert time.monotonic() < deadline_s
@@ -192,3 +198,35 @@ def test_bodies_beyond_the_memory_set_aside_are_told_to_come_back(serve: Any, mo
 
         while slug(client.post("/refine", **body)) == (503, "engine-busy"):
             assert time.monotonic() < deadline_s
+
+
+def test_bodies_that_are_announced_but_do_not_come_keep_nobody_out(
+    serve: Any, model_root: Path, picture: Picture
+) -> None:
+    with serve(model_root, max_upload_bytes=4096) as (client, _), contextlib.ExitStack() as stack:
+        for _ in range(20):
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", client.base_url.port)))
+            connection.sendall(FORM + b"Content-Length: 4096\r\n\r\n--a\r\n")
+
+        assert client.post("/refine", files={"image": picture()}).status_code == 200
+
+
+def test_pixels_decoded_at_once_are_limited_over_all_requests(
+    serve: Any, model_root: Path, picture: Picture
+) -> None:
+    limits = {"max_pixels": 1_000_000, "max_queue_pixels": 2_000_000}
+    sent = {"files": {"image": picture(size=(1000, 1000))}, "data": {"options": '{"strength": 0}'}}
+
+    with serve(model_root, **limits) as (client, services), ThreadPoolExecutor(8) as clients:
+        blocked = threading.Event()
+        for _ in range(2):  # strength 0 needs no inference, so the engine's own limit cannot help
+            services.codecs.submit(blocked.wait, 10)
+        asked = [clients.submit(client.post, "/refine", **sent) for _ in range(8)]
+        time.sleep(0.2)
+        blocked.set()
+        statuses = sorted(answer.result().status_code for answer in asked)
+        alone = client.post("/refine", **sent).status_code
+
+    assert statuses[:2] == [200, 200]
+    assert statuses[-1] == 503
+    assert alone == 200

@@ -1,0 +1,44 @@
+"""How much of one thing all requests may hold at once; who would need more is told to come back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from app.errors import EngineBusy
+
+
+class Room:
+    """Owns the count of what is free, for one event loop. full: the sentence for who finds no room."""
+
+    def __init__(self, size: int, full: str) -> None:
+        self._free = size
+        self._full = full
+
+    @contextmanager
+    def share(self) -> Iterator[Share]:
+        """What one request holds; all of it is given back at the end of the block."""
+        share = Share(self)
+        try:
+            yield share
+        finally:
+            self._free += share.held
+
+    def take(self, amount: int) -> None:
+        """Only for `Share`, which gives back what it took. Raises EngineBusy when there is not so much."""
+        if amount > self._free:
+            raise EngineBusy(self._full)
+        self._free -= amount
+
+
+class Share:
+    """What one request holds of a room."""
+
+    def __init__(self, room: Room) -> None:
+        self.held = 0
+        self._room = room
+
+    def take(self, amount: int) -> None:
+        """Hold so much more. Raises EngineBusy at once when there is no room, never waits."""
+        self._room.take(amount)
+        self.held += amount
