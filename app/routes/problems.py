@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import EngineBusy, HttpProblem, ShuttingDown, SimtrueError, http_problem
 from app.refining.codecs.container import label
+from app.routes.access import QUIET_PATHS
 
 PROBLEM_JSON = "application/problem+json"
 RETRY_AFTER_STOP_S = 5
@@ -35,12 +36,13 @@ class ImageRefused(Exception):  # noqa: N818 (as in app.errors)
 def install_problem_handler(app: FastAPI, on_refusal: Callable[[str], None]) -> None:
     """Hang the handler on `app`: our errors, the framework's and those that nobody foresaw.
 
-    `on_refusal` is told the slug of every problem that is sent.
+    `on_refusal` is told the slug of every problem that is sent, but for those about the service's health.
     """
 
     async def answer(request: Request, error: Exception) -> Response:
         problem = problem_of(error)
-        on_refusal(problem.slug)
+        if request.url.path not in QUIET_PATHS:  # a service that is not ready refused nobody's images
+            on_refusal(problem.slug)
         if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
             _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
         return _response(request, error, problem)

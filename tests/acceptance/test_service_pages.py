@@ -94,10 +94,12 @@ def test_without_a_model_the_service_lives_but_is_not_ready(
         assert client.get("/health/live").json() == {"status": "live"}
         ready = client.get("/health/ready")
         refined = client.post("/refine", files={"image": picture()})
+        metrics = client.get("/metrics").text
 
     assert ready.status_code == refined.status_code == 503
     assert str(tmp_path) in ready.json()["detail"]
     assert refined.json()["type"] == "urn:simtrue:problem:no-model-ready"
+    assert 'simtrue_refused_total{reason="no-model-ready"} 1.0' in metrics  # the refinement, not the probe
 
 
 def test_readiness_follows_the_last_real_inference(
