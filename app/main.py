@@ -7,6 +7,7 @@ from fastapi_offline import FastAPIOffline
 
 from app.metrics import Metrics
 from app.routes.access import AccessLog
+from app.routes.head import HeadAsGet
 from app.routes.health import health_router
 from app.routes.models import models_router
 from app.routes.openapi import describe_options
@@ -37,5 +38,6 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(pages_router())
     describe_options(app)
     install_problem_handler(app, metrics.count_refusal)
+    app.add_middleware(HeadAsGet)
     app.add_middleware(AccessLog, on_request=metrics.count_request)
     return app

@@ -195,3 +195,16 @@ def test_every_reference_of_the_description_leads_somewhere(client: httpx.Client
 def test_other_origins_get_no_permission(client: httpx.Client) -> None:
     answer = client.get("/models", headers={"Origin": "https://elsewhere.example"})
     assert not any(name.startswith("access-control") for name in answer.headers)
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/models", "/health/live", "/metrics"])
+def test_head_is_answered_like_get_without_a_body(client: httpx.Client, path: str) -> None:
+    head, get = client.head(path), client.get(path)
+    assert head.status_code == get.status_code
+    assert head.content == b""
+    assert head.headers.get("content-type") == get.headers.get("content-type")
+
+
+def test_head_has_its_own_row_in_the_metrics(client: httpx.Client) -> None:
+    client.head("/models")
+    assert 'simtrue_requests_total{method="HEAD",route="/models",status="200"}' in client.get("/metrics").text
