@@ -40,6 +40,7 @@ async def read_form(request: Request, settings: Settings, memory: Share) -> Refi
     """Read the request's body within the limits of `settings`; `memory` counts its bytes as they come.
 
     The body is multipart/form-data, or simply one image (then model and options come in the query).
+    Queries of a form are refused, since nothing would read them.
     Raises `BodyTooLarge` before reading when Content-Length already says so, `InvalidRequest`, and
     `EngineBusy` when the requests in flight leave no memory for it.
     """
@@ -48,6 +49,7 @@ async def read_form(request: Request, settings: Settings, memory: Share) -> Refi
     body = _counted(request, memory)
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type == "multipart/form-data":
+        _refuse_query(request)
         limits = _part_limits(settings)
         return _form(await read_parts(body, content_type, limits, settings.max_upload_bytes))
     if media_type.startswith("image/"):
@@ -56,6 +58,14 @@ async def read_form(request: Request, settings: Settings, memory: Share) -> Refi
         f"The Content-Type is {media_type[:80]!r}, but /refine takes multipart/form-data with a part "
         "`image`, or one image as the whole body with a Content-Type such as image/png."
     )
+
+
+def _refuse_query(request: Request) -> None:
+    for name in request.query_params:
+        raise InvalidRequest(
+            f"The query parameter {name[:80]!r} is only for a request whose whole body is one image; a form "
+            "has the parts `model` and `options` for it."
+        )
 
 
 async def _counted(request: Request, memory: Share) -> AsyncIterator[bytes]:

@@ -166,3 +166,11 @@ def test_a_wrong_query_is_refused(
     answer = client.post("/refine", params=query, content=picture(), headers={"Content-Type": "image/png"})
     assert answer.status_code == status
     assert sentence in answer.json()["detail"]
+
+
+def test_a_query_beside_a_form_is_refused_instead_of_passed_over(
+    client: httpx.Client, picture: Picture
+) -> None:
+    answer = client.post("/refine?strength=0", files={"image": picture()})
+    assert answer.status_code == 400
+    assert "'strength' is only for a request whose whole body is one image" in answer.json()["detail"]
