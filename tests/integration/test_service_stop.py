@@ -163,3 +163,11 @@ def test_a_request_whose_header_never_ends_is_refused(tmp_path: Path, write_mode
             answer = connection.recv(1000)
 
         assert answer.startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_host_that_is_no_name_gets_one_sentence(tmp_path: Path) -> None:
+    words = [*PROGRAM, "--models", str(tmp_path), "--host", "a..b"]
+    ended = subprocess.run(words, cwd=ROOT, text=True, capture_output=True, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("simtrue: The host 'a..b' cannot be listened on: ")
+    assert len(ended.stderr.splitlines()) == 1
