@@ -41,7 +41,9 @@ def rasterise(shapes: Iterable[Shape], height: int, width: int) -> NDArray[np.bo
                 _add_polygon(covered, polygon)
         else:
             _add_points(covered, shape.points)
-    covered |= corners.cumsum(axis=0).cumsum(axis=1)[:height, :width] > 0
+    for axis in (0, 1):
+        np.cumsum(corners, axis=axis, out=corners)  # in place: these are 4 bytes for every pixel
+    covered |= corners[:height, :width] > 0
     return covered
 
 

@@ -1,6 +1,7 @@
 import itertools
 import math
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -163,3 +164,12 @@ def test_thousands_of_masks_of_a_huge_image_are_read_in_bounded_time():
     geometry = read_geometry([thing] * 5000, [("a.png", 8000, 8000)])
     assert len(geometry.images[0].shapes) == 5000
     assert time.perf_counter() - started < 10
+
+
+def test_a_locked_region_takes_few_bytes_for_a_pixel():
+    geometry = read_geometry([{"box": [10, 10, 1000, 1000]}], [("a.png", 3000, 3000)])
+    tracemalloc.start()
+    rasterise(geometry.images[0].shapes, 3000, 3000)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 8 * 3000 * 3000
