@@ -2,7 +2,6 @@
 
 import copy
 import logging
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 from model.card import CARD_KEY, CardDraft, ModelCard, Parity
 from model.errors import ExportError, NonFiniteError
+from model.files import write_whole
 from model.locality import require_local
 from model.parity import PARITY_SIZES, Images, Refine, Sizes, measure_parity
 from model.refiner import Refiner
@@ -56,7 +56,7 @@ def export_refiner(
     parity = _compare(graph, model, draft, tolerance_levels, sizes)
     card = _complete(draft, refiner, parity)
     model.metadata_props.add(key=CARD_KEY, value=card.model_dump_json())
-    _publish(model.SerializeToString(), path)
+    write_whole(path, lambda file: file.write(model.SerializeToString()))
     return card
 
 
@@ -221,21 +221,3 @@ def _complete(draft: CardDraft, refiner: Refiner, parity: Parity) -> ModelCard:
         parameters=sum(weight.numel() for weight in refiner.parameters()),
         parity=parity,
     )
-
-
-def _publish(content: bytes, path: Path) -> None:
-    """Make the file visible whole or not at all, and keep it through a power cut."""
-    unfinished = path.with_name(f".tmp-{path.name}-{os.getpid()}")
-    try:
-        with unfinished.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

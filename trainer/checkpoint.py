@@ -10,7 +10,8 @@ from typing import Any, BinaryIO
 
 import torch
 
-from trainer.disk import TEMPORARY, telling, write_atomically
+from model.files import TEMPORARY
+from trainer.disk import telling, write_atomically
 from trainer.errors import CheckpointError
 
 FORMAT = 1

@@ -1,15 +1,13 @@
 """Owns writing to the disk: files that appear whole or not at all, and a full disk told in a sentence."""
 
 import errno
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from model.files import write_whole
 from trainer.errors import DiskFullError, RunFolderError
-
-TEMPORARY = ".tmp-"
 
 
 @contextmanager
@@ -27,25 +25,6 @@ def telling(path: Path) -> Iterator[None]:
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Let `write` fill a temporary file, bring it to the disk, then name it; on failure nothing stays."""
-    temporary = path.with_name(f"{TEMPORARY}{path.name}")
+    """`model.files.write_whole`, with what the operating system refuses told in a sentence."""
     with telling(path):
-        try:
-            with temporary.open("wb") as file:
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Bring the names in a folder to the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        write_whole(path, write)

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from model.card import CardDraft, ModelCard
 from model.errors import ModelError
 from model.export import export_refiner
-from trainer.disk import TEMPORARY, sync_folder, telling
+from model.files import TEMPORARY, sync_folder
+from trainer.disk import telling
 from trainer.errors import PublishError
 from trainer.trained import Trained
 
