@@ -1,0 +1,163 @@
+"""Owns what an evaluation says: every number of the report, as plain frozen data."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+LabelKind = Literal["classification", "segmentation", "boxes", "keypoints", "regression"]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with its 95 % interval, and the single values it comes from."""
+
+    mean: float
+    low: float
+    high: float
+    values: tuple[float, ...]
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation of the values; 0 for a single one."""
+        count = len(self.values)
+        if count < 2:
+            return 0.0
+        centre = sum(self.values) / count
+        return float((sum((value - centre) ** 2 for value in self.values) / (count - 1)) ** 0.5)
+
+
+@dataclass(frozen=True)
+class Realism:
+    """How far one set of images is from the real ones; 0.5 for the judge and 0 for the rest means: not at all."""
+
+    judge: Estimate
+    """Balanced accuracy of fresh classifiers on images they never saw, one value per fold and seed."""
+    kernel_distance: Estimate
+    """KID: unbiased squared MMD of random fixed features, one value per subset."""
+    sliced_wasserstein: Estimate
+    """Sliced Wasserstein distance of patches at several scales, in grey levels of 255; a value per scale."""
+    spectrum: tuple[float, ...]
+    """Radial power spectrum, log10, one value per frequency of `Realities.frequencies`."""
+    spectrum_distance: float
+    """Root mean square difference of that from the real one, in decades (0.3: a factor of two)."""
+
+
+@dataclass(frozen=True)
+class Realities:
+    """The frame in which realism is read."""
+
+    images: int
+    """Images of each set that were compared."""
+    frequencies: tuple[float, ...]
+    """Cycles per pixel, 0 to 0.5."""
+    real_spectrum: tuple[float, ...]
+    floor: Realism
+    """Real against real."""
+    start: Realism
+    """Synthetic against real."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """What became of the structure under one annotation."""
+
+    image: int
+    """Index into the synthetic set."""
+    box: tuple[float, float, float, float]
+    """x1, y1, x2, y2 in px, half-open."""
+    shift_px: float | None
+    structure_kept: float | None
+
+
+@dataclass(frozen=True)
+class Preservation:
+    """What refinement did to the content."""
+
+    regions_of: str
+    """What was measured: `boxes`, `instances`, `keypoints` or `whole images`."""
+    measured: int
+    unmeasured: int
+    """Regions without structure."""
+    shift_px: Mapping[str, float]
+    """Quantiles of the displacement by name: `median`, `p95`, `max`."""
+    structure_kept: Mapping[str, float]
+    """Quantiles of the structure left: `median`, `p05`, `min`."""
+    lost_fraction: float
+    """Regions beyond the service's thresholds (moved by more than 1 px, or less than 0.6 left)."""
+    worst: tuple[Region, ...]
+    """The regions that lost most, worst first; at most 12."""
+    mean_absolute_change_levels: float
+    gradient_correlation: float
+    estimator: "EstimatorChange | None"
+    """None without labels."""
+
+
+@dataclass(frozen=True)
+class EstimatorChange:
+    """The change in what an estimator trained on synthetic labels says, before and after refinement."""
+
+    measure: str
+    """E.g. `same class`, `mask IoU`, `keypoint shift`, `change of yaw`."""
+    unit: str
+    """`` for fractions, else px, deg, …"""
+    median: float
+    mean: float
+    p95_worst: float
+    """The value that 95 % of the images do better than."""
+    per_class: Mapping[str, float]
+    """Classification: agreement per class; else empty."""
+
+
+Arm = Literal["synthetic", "refined", "both", "real"]
+
+
+@dataclass(frozen=True)
+class Score:
+    """An estimator trained on one arm, tested on real labels: one value per seed."""
+
+    arm: Arm
+    augmented: bool
+    primary: Estimate
+    others: Mapping[str, Estimate]
+
+
+@dataclass(frozen=True)
+class Usefulness:
+    """Whether a network trained on refined images does better on real ones."""
+
+    kind: LabelKind
+    metric: str
+    """Name of the primary metric, e.g. `accuracy`; higher is better, always."""
+    test_images: int
+    scores: tuple[Score, ...]
+    gap_closed: Estimate | None
+    """(refined - synthetic) / (real - synthetic) without augmentation, a value per seed; None without
+    an upper bound or where there is no gap to close."""
+    gap_closed_augmented: Estimate | None
+    """The same with all three arms augmented."""
+
+
+@dataclass(frozen=True)
+class CandidateResult:
+    """Everything about one refiner."""
+
+    name: str
+    realism: Realism
+    preservation: Preservation
+    usefulness: Usefulness | None
+    alarms: tuple[str, ...]
+    """Sentences: what the numbers say has gone wrong, and what the run itself raised."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """One evaluation: several refiners side by side on one pair of sets."""
+
+    synthetic: str
+    real: str
+    created_utc: str
+    command: str
+    settings: Mapping[str, str]
+    realities: Realities
+    candidates: tuple[CandidateResult, ...]
+    seconds: float
