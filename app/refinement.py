@@ -17,9 +17,6 @@ from app.errors import InvalidOptions, RequestTimeout
 from app.locks import lock_mask, unmatched_labels
 from app.options import LockAnnotations, RefineOptions
 from app.pixel_budget import PixelBudget
-from app.preservation.drift import MAX_REGIONS, Drift
-from app.preservation.drift import measure as measure_drift
-from app.preservation.grey import grey_pair
 from app.preservation.verdict import Decision, Thresholds, Verdict, decide
 from app.refining.blending import blend
 from app.refining.colour import ModelInput, from_model, to_model
@@ -27,6 +24,9 @@ from app.refining.encode import Encoded, encode
 from app.refining.images import DecodedImage, Pixels, decode
 from app.refining.models import ServedModel
 from app.services import Services
+from model.preservation.drift import MAX_REGIONS, Drift
+from model.preservation.drift import measure as measure_drift
+from model.preservation.grey import grey_pair
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""How far annotated structures moved, and what follows from it."""
+"""What follows from how far annotated structures moved."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
-from app.preservation.drift import Drift
+from model.preservation.drift import MAX_SHIFT_PX, MIN_STRUCTURE_KEPT, Drift
 
 Verdict = Literal["accepted", "softened", "kept_original", "below_thresholds", "unchecked"]
 """accepted: everything measured is within the thresholds. softened: so at a lower strength. kept_original:
@@ -27,14 +27,11 @@ strength.
 class Thresholds:
     """What counts as survived.
 
-    max_shift_px: how far structure may move, >= 0. min_structure_kept: how much must be left, 0..1. The
-    defaults lie between harmless changes and lost labels on our three sets: gamma, contrast, blur, noise
-    and texture together leave 0.77 or more (5th percentile) and move nothing by more than 0.5 px; erased
-    structure scores below 0.4, and another digit in the place of one scores 0.47 (median).
+    max_shift_px: how far structure may move, >= 0. min_structure_kept: how much must be left, 0..1.
     """
 
-    max_shift_px: float = 1.0
-    min_structure_kept: float = 0.6
+    max_shift_px: float = MAX_SHIFT_PX
+    min_structure_kept: float = MIN_STRUCTURE_KEPT
 
     def __post_init__(self) -> None:
         assert self.max_shift_px >= 0, self.max_shift_px

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from app.preservation.drift import Drift
 from app.preservation.verdict import SOFTENING_STEPS, Thresholds, decide
+from model.preservation.drift import Drift
 
 KEPT = Drift(0, 0.9, 0.1, 0.0)
 LOST = Drift(1, 0.2, 0.0, 0.0)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.preservation.drift import MAX_REGIONS, measure
-from app.preservation.grey import grey_pair
+from model.preservation.drift import MAX_REGIONS, measure
+from model.preservation.grey import grey_pair
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 HEIGHT, WIDTH = 48, 64

@@ -25,7 +25,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from app.preservation.grey import GreyImage
+from model.preservation.grey import GreyImage
 
 MAX_REGIONS = 64
 """Regions measured per image; of more, as many are taken at equal distances through their list."""
@@ -44,6 +44,15 @@ VISIBLE_LEVELS = 2.0
 
 MIN_STRUCTURE_LEVELS = 1.5
 """Band-passed contrast below which a region has no structure to measure."""
+
+MAX_SHIFT_PX = 1.0
+"""How far structure may move before its label counts as lost, px: above what harmless changes do (0.5)."""
+
+MIN_STRUCTURE_KEPT = 0.6
+"""How much of it must be left, 0..1: harmless changes (gamma, contrast, blur, noise and texture together)
+leave 0.77 or more (5th percentile on our three sets); erased structure scores below 0.4, another digit in
+the place of one 0.47 (median).
+"""
 
 _FINE_PX, _COARSE_PX, _MOST_COARSE_PX = 1.0, 2.5, 12.0
 _HALO_PX = 3
