@@ -28,7 +28,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Realism:
-    """How far one set of images is from the real ones; 0.5 for the judge and 0 for the rest means: not at all."""
+    """How far a set of images is from the real ones; judge 0.5 and 0 for the rest mean: not at all."""
 
     judge: Estimate
     """Balanced accuracy of fresh classifiers on images they never saw, one value per fold and seed."""
@@ -70,6 +70,15 @@ class Region:
 
 
 @dataclass(frozen=True)
+class Histogram:
+    """How many values lie between neighbouring edges; those outside are counted in the outermost bins."""
+
+    edges: tuple[float, ...]
+    """Ascending, one more than counts."""
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Preservation:
     """What refinement did to the content."""
 
@@ -90,6 +99,10 @@ class Preservation:
     gradient_correlation: float
     estimator: "EstimatorChange | None"
     """None without labels."""
+    shift_histogram: Histogram | None = None
+    """Of the displacements, px; the report draws it where there is one."""
+    kept_histogram: Histogram | None = None
+    """Of the structure left, 0 to 1."""
 
 
 @dataclass(frozen=True)
