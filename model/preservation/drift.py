@@ -56,7 +56,11 @@ the place of one 0.47 (median).
 
 _FINE_PX, _COARSE_PX, _MOST_COARSE_PX = 1.0, 2.5, 12.0
 _HALO_PX = 3
-_STEPS = 4
+_MOST_STEPS = 4
+_CLOSE_PX = 0.05
+"""A step this small is the last: what is left to go is a small share of it."""
+_SEARCHED_SIDE = 32
+"""Samples along a side in the whole-pixel search; the band-passed picture is smooth enough to skip some."""
 _TOO_LITTLE_TO_LOCATE = 0.2
 # Share of the mean gradient energy added in both directions: an edge does not move along itself.
 _STEADYING = 0.02
@@ -119,13 +123,16 @@ def _measure_one(before: GreyImage, after: GreyImage, index: int, region: Region
     if window is None:
         return Drift(index, None)
     old, new = _cut(before, window), _cut(after, window)
-    fine = _Filter(old.shape, window.coarse_px)
-    reference = fine.at(old, 0.0, 0.0)
-    strength = _rms(reference)
+    around = _BandPass(old.shape, window.coarse_px, 0.0, 0.0, SEARCH_PX)
+    old_around = around.of(old)
+    reference = np.ascontiguousarray(_core(old_around))
+    energy = _product(reference, reference)
+    strength = math.sqrt(energy / reference.size)
     if strength < MIN_STRUCTURE_LEVELS:
         return Drift(index, None)
-    dx, dy = _displacement(fine, old, reference, new)
-    kept = _kept(reference, fine.at(new, dx, dy), strength)
+    start = _whole_pixels(reference, around.of(new))
+    dx, dy, there = _displacement(old_around, new, window.coarse_px, start)
+    kept = _kept(reference, energy, there)
     if kept < _TOO_LITTLE_TO_LOCATE:
         return Drift(index, kept)
     return Drift(index, kept, dx * window.factor, dy * window.factor)
@@ -184,102 +191,138 @@ def _cut(image: GreyImage, window: _Window) -> GreyImage:
     return mean
 
 
-class _Filter:
-    """The band-pass of one window, sampled anywhere: a matrix for the rows and one for the columns."""
+class _BandPass:
+    """The difference of two Gaussians, sampled (dx, dy) px away from the core and `reach` px around it.
 
-    def __init__(self, shape: tuple[int, ...], coarse_px: float) -> None:
-        self._height, self._width = shape
-        self._coarse_px = coarse_px
+    Two matrices for the rows and two for the columns.
+    """
 
-    def at(self, image: GreyImage, dx: float, dy: float, reach: int = 0) -> GreyImage:
-        """The band-passed core (and `reach` px around it), looked up (dx, dy) px away."""
-        fine = self._smooth(image, dx, dy, _FINE_PX, reach)
-        return fine - self._smooth(image, dx, dy, self._coarse_px, reach)
+    def __init__(self, shape: tuple[int, ...], coarse_px: float, dx: float, dy: float, reach: int) -> None:
+        gaussians = _whole_gaussians if dx == 0 and dy == 0 else _gaussians
+        self._down = gaussians(shape[0], dy, coarse_px, reach)
+        self._across = gaussians(shape[1], dx, coarse_px, reach)
 
-    def slopes(self, image: GreyImage) -> tuple[GreyImage, GreyImage]:
-        """The derivatives of the band-passed core along x and y, per px."""
-        across = self.at(image, 0.25, 0.0) - self.at(image, -0.25, 0.0)
-        down = self.at(image, 0.0, 0.25) - self.at(image, 0.0, -0.25)
-        return across * np.float32(2.0), down * np.float32(2.0)
-
-    def _smooth(self, image: GreyImage, dx: float, dy: float, sigma: float, reach: int) -> GreyImage:
-        down = _gaussians(self._height, dy, sigma, reach)
-        across = _gaussians(self._width, dx, sigma, reach)
-        return (down @ image @ across.T).astype(np.float32, copy=False)
+    def of(self, image: GreyImage) -> GreyImage:
+        """A window, float32 [H, W], band-passed."""
+        _, rows, height = self._down.shape
+        smooth = self._down.reshape(2 * rows, height) @ image
+        fine: GreyImage = smooth[:rows] @ self._across[0].T
+        fine -= smooth[rows:] @ self._across[1].T
+        return fine
 
 
-@lru_cache(maxsize=128)
-def _gaussians(size: int, offset: float, sigma: float, reach: int) -> NDArray[np.float32]:
-    """float32 [core, size]: row i weighs the samples around core position i + offset."""
-    positions = np.arange(_MARGIN - reach, size - _MARGIN + reach, dtype=np.float64) + offset
-    weights = np.exp(-0.5 * ((np.arange(size) - positions[:, None]) / sigma) ** 2)
-    rows: NDArray[np.float32] = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
-    return rows
+def _gaussians(size: int, offset: float, coarse_px: float, reach: int) -> NDArray[np.float32]:
+    """float32 [2, core, size], fine and coarse: row i weighs the samples around core position i + offset."""
+    edge = _MARGIN - reach
+    core = size - 2 * edge
+    away = np.arange(1 - core, size, dtype=np.float32) - np.float32(edge + offset)
+    sigmas = np.array(((_FINE_PX,), (coarse_px,)), np.float32)
+    weights = np.exp(np.float32(-0.5) * (away / sigmas) ** 2)
+    long, short = weights.strides
+    # Row i is row i - 1 moved by one sample: all of them are views into one line.
+    rows: NDArray[np.float32] = np.ndarray(
+        (2, core, size), np.float32, weights, (core - 1) * short, (long, -short, short)
+    )
+    normalised: NDArray[np.float32] = rows / rows.sum(axis=2, keepdims=True)
+    return normalised
 
 
-def _displacement(fine: _Filter, old: GreyImage, reference: GreyImage, new: GreyImage) -> tuple[float, float]:
-    """(dx, dy) at which the new picture fits the reference best.
+_whole_gaussians = lru_cache(maxsize=128)(_gaussians)
+
+
+def _core(around: GreyImage, dx: int = 0, dy: int = 0) -> GreyImage:
+    """The part (dx, dy) px away of a picture that reaches SEARCH_PX beyond the core on all sides."""
+    height, width = around.shape[0] - 2 * SEARCH_PX, around.shape[1] - 2 * SEARCH_PX
+    return around[SEARCH_PX + dy :, SEARCH_PX + dx :][:height, :width]
+
+
+def _displacement(
+    old_around: GreyImage, new: GreyImage, coarse_px: float, start: tuple[float, float]
+) -> tuple[float, float, GreyImage]:
+    """(dx, dy) at which the new window fits the old core best, and its band-passed core there.
 
     With e the displacement still to go, new = gain (reference - slopes e): linear in (gain e, gain), so
     each step is a product with one fixed matrix.
     """
-    dx, dy = _whole_pixels(reference, fine.at(new, 0.0, 0.0, SEARCH_PX))
-    solver = _solver(reference, *fine.slopes(old))
-    limit = SEARCH_PX + 0.75
-    for _ in range(_STEPS):
-        across, down, gain = (solver @ fine.at(new, dx, dy).ravel()).tolist()
+    columns = _columns(old_around)
+    inverse = _inverse(columns)
+    (dx, dy), limit = start, SEARCH_PX + 0.75
+    for _ in range(_MOST_STEPS):
+        there = _BandPass(new.shape, coarse_px, dx, dy, 0).of(new)
+        across, down, gain = (inverse @ (columns @ there.ravel())).tolist()
         if gain <= 0:
-            break
+            return dx, dy, there
         step_x, step_y = (min(max(-moved / gain, -0.7), 0.7) for moved in (across, down))
         dx, dy = (min(max(d + step, -limit), limit) for d, step in ((dx, step_x), (dy, step_y)))
-        if math.hypot(step_x, step_y) < 0.01:
+        if math.hypot(step_x, step_y) < _CLOSE_PX:
             break
-    return dx, dy
+    return dx, dy, _BandPass(new.shape, coarse_px, dx, dy, 0).of(new)
+
+
+def _columns(around: GreyImage) -> NDArray[np.float32]:
+    """float32 [3, pixels]: slope along x and y (central differences of fourth order), and the core itself."""
+    near, far = np.float32(2 / 3), np.float32(1 / 12)
+    across = near * (_core(around, 1, 0) - _core(around, -1, 0))
+    across -= far * (_core(around, 2, 0) - _core(around, -2, 0))
+    down = near * (_core(around, 0, 1) - _core(around, 0, -1))
+    down -= far * (_core(around, 0, 2) - _core(around, 0, -2))
+    return np.stack((across.ravel(), down.ravel(), _core(around).ravel()))
+
+
+def _inverse(columns: NDArray[np.float32]) -> NDArray[np.float64]:
+    """float64 [3, 3]: from products with the columns to least-squares coefficients."""
+    normal = (columns @ columns.T).astype(np.float64)
+    normal[[0, 1], [0, 1]] += _STEADYING * (normal[0, 0] + normal[1, 1]) / 2
+    return np.linalg.inv(normal).astype(np.float64, copy=False)
 
 
 def _whole_pixels(reference: GreyImage, around: GreyImage) -> tuple[float, float]:
-    """The whole-pixel displacement of the highest normalised correlation."""
-    height, width = reference.shape
+    """The displacement of the highest normalised correlation: a whole pixel, then the top of a parabola."""
     offsets = np.arange(-SEARCH_PX, SEARCH_PX + 1)
-    places = [(row, column) for row in range(len(offsets)) for column in range(len(offsets))]
-    products = [
-        np.einsum("ij,ij", reference, around[row : row + height, column : column + width])
-        for row, column in places
-    ]
-    sums = np.pad((around.astype(np.float64) ** 2).cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
-    energies = (
-        sums[height:, width:] - sums[:-height, width:] - sums[height:, :-width] + sums[:-height, :-width]
-    )
-    floor = reference.size * VISIBLE_LEVELS**2
-    own = math.sqrt(float((reference**2).sum()))
-    scores = np.reshape(products, energies.shape) / np.sqrt(energies + floor) / own
-    scores -= _NEARNESS * (offsets[:, None] ** 2 + offsets**2)
-    row, column = np.unravel_index(int(np.argmax(scores)), scores.shape)
-    return float(offsets[column]), float(offsets[row])
+    step_y, step_x = (-(-side // _SEARCHED_SIDE) for side in reference.shape)
+    sparse = np.ascontiguousarray(reference[::step_y, ::step_x])
+    row, column = around.strides
+    moved = np.ndarray(
+        (len(offsets), len(offsets), *sparse.shape),
+        np.float32,
+        around,
+        0,
+        (row, column, row * step_y, column * step_x),
+    ).reshape(-1, sparse.size)
+    energies = np.einsum("ij,ij->i", moved, moved)
+    own = math.sqrt(_product(sparse, sparse)) or 1.0
+    scores = (moved @ sparse.ravel()) / np.sqrt(energies + np.float32(sparse.size * VISIBLE_LEVELS**2)) / own
+    surface = scores.reshape(len(offsets), -1) - _NEARNESS * (offsets[:, None] ** 2 + offsets**2)
+    row, column = divmod(int(np.argmax(surface)), len(offsets))
+    dy = offsets[row] + _top(surface[row - 1 : row + 2, column].tolist())
+    dx = offsets[column] + _top(surface[row, column - 1 : column + 2].tolist())
+    return float(dx), float(dy)
 
 
-def _solver(reference: GreyImage, across: GreyImage, down: GreyImage) -> NDArray[np.float32]:
-    """float32 [3, pixels]: from a picture to its least-squares coefficients of (slope x, slope y,
-    reference).
+def _top(scores: list[float]) -> float:
+    """Where the parabola through three scores is highest, in px from the middle one; 0 at the search's end.
+
+    Flat ones stay near the middle: an edge does not move along itself.
     """
-    columns = np.stack([across.ravel(), down.ravel(), reference.ravel()])
-    normal = (columns @ columns.T).astype(np.float64)
-    normal[[0, 1], [0, 1]] += _STEADYING * (normal[0, 0] + normal[1, 1]) / 2
-    solver: NDArray[np.float32] = np.linalg.solve(normal, columns.astype(np.float64)).astype(np.float32)
-    return solver
+    if len(scores) < 3:
+        return 0.0
+    low, middle, high = scores
+    return (high - low) / 2 / (2 * middle - low - high + _STEADYING)
 
 
-def _kept(reference: GreyImage, moved: GreyImage, strength: float) -> float:
+def _kept(reference: GreyImage, energy: float, there: GreyImage) -> float:
     """gain s / sqrt((gain s)^2 + residual^2 + floor^2), s = rms of the reference; 0 for an inverted
     picture.
     """
-    gain = float((moved * reference).sum()) / float((reference * reference).sum())
+    gain = _product(there, reference) / energy
     if gain <= 0:
         return 0.0
-    residual = _rms(moved - np.float32(gain) * reference)
-    following = gain * strength
-    return following / math.sqrt(following**2 + residual**2 + VISIBLE_LEVELS**2)
+    residual = there - np.float32(gain) * reference
+    following = gain**2 * energy
+    floor = VISIBLE_LEVELS**2 * reference.size
+    return math.sqrt(following / (following + _product(residual, residual) + floor))
 
 
-def _rms(values: GreyImage) -> float:
-    return math.sqrt(float(np.mean(values * values)))
+def _product(one: GreyImage, other: GreyImage) -> float:
+    """The inner product of two pictures without gaps."""
+    return float(one.ravel() @ other.ravel())
