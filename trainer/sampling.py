@@ -23,6 +23,10 @@ Stream = Literal[
     "grid/real",
     "judge",
     "judge/order",
+    "usefulness/weights",
+    "usefulness/order",
+    "usefulness/augmentation",
+    "usefulness/halves",
 ]
 
 

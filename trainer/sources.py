@@ -106,7 +106,7 @@ def _npz_shape(source: Source, stored: NpzArray) -> tuple[int, int, int, int]:
 
 
 def _read_folder(source: Source, reading: Reading, allocate: Allocate, report: Report) -> Images:
-    files = _image_files(source)
+    files = image_files(source)
     first = _decode(files[0], reading)
     images = allocate((len(files), *first.shape), first.dtype)
     for index, image in enumerate(_decode_all(files, reading)):
@@ -116,7 +116,8 @@ def _read_folder(source: Source, reading: Reading, allocate: Allocate, report: R
     return images
 
 
-def _image_files(source: Source) -> list[Path]:
+def image_files(source: Source) -> list[Path]:
+    """The images of a folder in the order in which they are read; DataError when there is none."""
     suffixes = {suffix for suffix, name in Image.registered_extensions().items() if name in Image.OPEN}
     files = sorted(path for path in _walk(source) if path.suffix.lower() in suffixes)
     if not files:

@@ -1,0 +1,169 @@
+"""Owns reading COCO .json labels: annotations by image, as boxes, masks, keypoints or one class an image."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.errors import DataError
+from trainer.labels.index import ImageIndex
+from trainer.labels.masks import polygon_mask, run_length_mask
+
+MOST_OBJECTS_PER_IMAGE = 1000
+Entry = dict[str, Any]
+"""One object of the file, as JSON gives it: read only here."""
+
+
+@dataclass(frozen=True, eq=False)
+class Document:
+    """The annotations of N images."""
+
+    path: Path
+    index: ImageIndex
+    annotations: tuple[tuple[Entry, ...], ...]
+    """Per image, in the order of the file."""
+    categories: tuple[Entry, ...]
+
+    def classes(self) -> NDArray[np.int64]:
+        """int64 [N]: the category of an image's one annotation; DataError where it has none or several."""
+        for place, entries in enumerate(self.annotations):
+            if len(entries) != 1:
+                raise DataError(
+                    f"{self.path}: {self._name(place)} has {len(entries)} annotations; a classification "
+                    "needs one an image"
+                )
+        return np.array([self._category(entries[0]) for entries in self.annotations], np.int64)
+
+    def category_names(self) -> dict[int, str]:
+        """What the categories are called."""
+        return {int(entry["id"]): str(entry.get("name", entry["id"])) for entry in self.categories}
+
+    def boxes(self) -> NDArray[np.float32]:
+        """float32 [N, K, 4], NaN where an image has fewer than K; crowds are passed over."""
+        found = [
+            [self._box(entry, place) for entry in entries if not entry.get("iscrowd")]
+            for place, entries in enumerate(self.annotations)
+        ]
+        boxes = np.full((len(found), max(1, *map(len, found), 1), 4), np.nan, np.float32)
+        for place, corners in enumerate(found):
+            boxes[place, : len(corners)] = np.reshape(corners, (-1, 4))
+        return boxes
+
+    def masks(self, *, classes: bool) -> Iterator[tuple[int, NDArray[np.int32]]]:
+        """(index of the image, int32 [height, width]): instances numbered from 1, or their categories."""
+        for place, entries in enumerate(self.annotations):
+            height, width = (int(side) for side in self.index.sizes[place])
+            labels = np.zeros((height, width), np.int32)
+            for number, entry in enumerate(entries, 1):
+                mask = self._mask(entry, place, height, width)
+                labels[mask] = self._category(entry) if classes else number
+            yield place, labels
+
+    def keypoints(self) -> NDArray[np.float32]:
+        """float32 [N, K, 2] of one annotation an image; NaN for points of visibility 0 and images without."""
+        counts = {len(entry.get("keypoints", ())) for entries in self.annotations for entry in entries}
+        if len(counts) != 1 or (count := counts.pop()) == 0 or count % 3:
+            raise DataError(f"{self.path}: its annotations do not all have the same number of keypoints")
+        points = np.full((len(self.annotations), count // 3, 3), np.nan, np.float32)
+        for place, entries in enumerate(self.annotations):
+            if len(entries) > 1:
+                raise DataError(
+                    f"{self.path}: {self._name(place)} has {len(entries)} annotations; keypoints are learnt "
+                    "from one an image"
+                )
+            for entry in entries:
+                points[place] = self._numbers(entry["keypoints"], count, place).reshape(-1, 3)
+        points[points[..., 2] == 0] = np.nan
+        return points[..., :2]
+
+    def _category(self, entry: Entry) -> int:
+        category = entry.get("category_id")
+        if type(category) is not int or not 0 <= category < 1 << 31:
+            raise DataError(f"{self.path}: an annotation has the category {str(category)[:40]}")
+        return category
+
+    def _box(self, entry: Entry, place: int) -> NDArray[np.float32]:
+        if "bbox" not in entry:
+            raise DataError(f"{self.path}: an annotation of {self._name(place)} has no bbox")
+        x, y, width, height = self._numbers(entry["bbox"], 4, place)
+        if width <= 0 or height <= 0:
+            raise DataError(f"{self.path}: a box of {self._name(place)} is {width:g}x{height:g} px")
+        return np.array((x, y, x + width, y + height), np.float32)
+
+    def _mask(self, entry: Entry, place: int, height: int, width: int) -> NDArray[np.bool_]:
+        segmentation = entry.get("segmentation") or {}
+        try:
+            if isinstance(segmentation, dict):
+                mask = run_length_mask(segmentation.get("counts"), segmentation.get("size"))
+            else:
+                mask = polygon_mask(segmentation, height, width)
+        except (ValueError, TypeError) as error:
+            raise DataError(
+                f"{self.path}: the segmentation of {self._name(place)} cannot be used: {error}"
+            ) from error
+        if mask.shape != (height, width):
+            raise DataError(
+                f"{self.path}: a mask of {self._name(place)} is {mask.shape[0]}x{mask.shape[1]} px, the "
+                f"image {height}x{width}"
+            )
+        return mask
+
+    def _numbers(self, values: object, count: int, place: int) -> NDArray[np.float64]:
+        try:
+            numbers = np.asarray(values, np.float64)
+        except (ValueError, TypeError):
+            numbers = np.empty(0)
+        if numbers.shape != (count,) or not np.isfinite(numbers).all():
+            raise DataError(f"{self.path}: an annotation of {self._name(place)} has no {count} numbers")
+        return numbers
+
+    def _name(self, place: int) -> str:
+        assert self.index.names is not None
+        return self.index.names[place]
+
+
+def read_coco(path: Path, index: ImageIndex) -> Document:
+    """Find every image of `index` in the file by its file_name; DataError when one is not listed."""
+    try:
+        document = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"cannot read {path}: {error}") from error
+    images, annotations = (_objects(path, document, part) for part in ("images", "annotations"))
+    places = {
+        _id(path, image): place
+        for image in images
+        if (place := index.places.get(str(image.get("file_name")).replace("\\", "/"))) is not None
+    }
+    found = np.zeros(len(index), np.bool_)
+    found[list(places.values())] = True
+    index.require_all(found, str(path))
+    grouped: list[list[Entry]] = [[] for _ in range(len(index))]
+    for annotation in annotations:
+        place = places.get(_id(path, annotation, "image_id"))
+        if place is not None:
+            grouped[place].append(annotation)
+            if len(grouped[place]) > MOST_OBJECTS_PER_IMAGE:
+                raise DataError(f"{path} has more than {MOST_OBJECTS_PER_IMAGE} annotations of one image")
+    categories = _objects(path, document, "categories") if "categories" in document else []
+    for category in categories:
+        if type(category.get("id")) is not int:
+            raise DataError(f"{path}: a category has no whole number as its id")
+    return Document(path, index, tuple(map(tuple, grouped)), tuple(categories))
+
+
+def _objects(path: Path, document: object, part: str) -> list[Entry]:
+    entries = document.get(part) if isinstance(document, dict) else None
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise DataError(f"{path} is no COCO file: it has no list of {part}")
+    return entries
+
+
+def _id(path: Path, entry: Entry, key: str = "id") -> int | str:
+    value = entry.get(key)
+    if not isinstance(value, int | str):
+        raise DataError(f"{path} is no COCO file: an entry has no {key}")
+    return value

@@ -1,0 +1,175 @@
+"""Owns reading labels from outside: an .npz array, a .csv or a COCO .json becomes Labels of a source."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.errors import DataError
+from trainer.evaluation.results import LabelKind
+from trainer.labels.coco import read_coco
+from trainer.labels.csv_table import read_csv
+from trainer.labels.fitting import fit_boxes, fit_map, fit_points, fitted_size
+from trainer.labels.index import ImageIndex
+from trainer.labels.labels import Labels, labels_of
+from trainer.npz import NpzArray
+from trainer.sources import Reading
+
+MOST_BYTES = 16 << 30
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What the numbers in a file of labels stand for."""
+
+    kind: LabelKind
+    names: tuple[str, ...] = ()
+    unit: str = ""
+    leave_out: tuple[int, ...] = ()
+    classes: bool = False
+
+
+def read_labels(text: str, meaning: Meaning, index: ImageIndex, reading: Reading) -> Labels:
+    """Labels of every image of `index`, in the pixels of the images as `reading` makes them.
+
+    `text` is FILE.npz:ARRAY (in the order of the images), FILE.csv (by the column `file`; FILE.csv:COLUMN
+    takes one column) or a COCO FILE.json (by file_name). DataError in one sentence for whatever does not fit.
+    """
+    path, key = _split(text)
+    if path.suffix == ".npz":
+        if key is None:
+            raise DataError(f"the labels {text} name no array; write {text}:ARRAY")
+        return _from_array(read_array(path, key), text, meaning, index, reading)
+    if path.suffix == ".json":
+        return _from_json(path, meaning, index, reading)
+    if path.suffix == ".csv":
+        return _from_csv(path, key, meaning, index, reading)
+    raise DataError(f"the labels {text} are neither FILE.npz:ARRAY nor a .csv or .json file")
+
+
+def read_array(path: Path, key: str) -> NDArray[Any]:
+    """One array of numbers out of an .npz file; DataError when it is broken, missing or too large."""
+    with NpzArray.open(path, key) as stored:
+        if stored.dtype.kind not in "iufb":
+            raise DataError(f"{path}:{key} holds {stored.dtype}; labels are numbers")
+        if 0 in stored.shape or not stored.shape:
+            raise DataError(f"{path}:{key} has the shape {stored.shape}: it holds no labels")
+        if int(np.prod(stored.shape)) * stored.dtype.itemsize > MOST_BYTES:
+            raise DataError(f"{path}:{key} has the shape {stored.shape}, more than {MOST_BYTES >> 30} GiB")
+        array = np.empty(stored.shape, stored.dtype)
+        for start, rows in stored.blocks():
+            array[start : start + len(rows)] = rows
+    return array
+
+
+def _split(text: str) -> tuple[Path, str | None]:
+    """The file and, after a colon, the array or column."""
+    path, key = Path(text), None
+    if not path.is_file():
+        for suffix in (".npz", ".csv"):
+            if f"{suffix}:" in text:
+                file, _, key = text.rpartition(":")
+                path = Path(file)
+    if not path.is_file():
+        raise DataError(f"the labels {path} do not exist")
+    return path, key
+
+
+def _from_array(
+    array: NDArray[Any], name: str, meaning: Meaning, index: ImageIndex, reading: Reading
+) -> Labels:
+    if len(array) != len(index):
+        raise DataError(f"{name} has labels of {len(array)} images, {index.source} holds {len(index)}")
+    labels = labels_of(
+        meaning.kind,
+        array,
+        name,
+        names=meaning.names,
+        unit=meaning.unit,
+        leave_out=meaning.leave_out,
+        classes=meaning.classes,
+    )
+    return _fitted(labels, name, index, reading)
+
+
+def _fitted(labels: Labels, name: str, index: ImageIndex, reading: Reading) -> Labels:
+    values = labels.values
+    if labels.kind == "boxes":
+        values = fit_boxes(values, index.sizes, reading)
+    elif labels.kind == "keypoints":
+        values = fit_points(values, index.sizes, reading)
+    elif labels.kind == "segmentation":
+        height, width = index.sizes[0]
+        if values.shape[1:] != (height, width):
+            raise DataError(
+                f"{name} has masks of {values.shape[1]}x{values.shape[2]} px, the images of {index.source} "
+                f"have {height}x{width}"
+            )
+        if reading.resize is not None or reading.crop is not None:
+            values = np.stack([fit_map(label, reading) for label in values])
+    return _replaced(labels, values)
+
+
+def _replaced(labels: Labels, values: NDArray[Any], class_names: dict[int, str] | None = None) -> Labels:
+    return Labels(
+        labels.kind,
+        values,
+        labels.names,
+        labels.unit,
+        labels.leave_out,
+        labels.classes,
+        labels.class_names if class_names is None else class_names,
+    )
+
+
+def _from_json(path: Path, meaning: Meaning, index: ImageIndex, reading: Reading) -> Labels:
+    if meaning.kind == "regression":
+        raise DataError(f"{path} holds no regression: a COCO file has none; write a .csv or .npz")
+    document = read_coco(path, index)
+    if meaning.kind == "classification":
+        classes = document.classes()
+        labels = labels_of("classification", classes, str(path), leave_out=meaning.leave_out)
+        return _replaced(labels, labels.values, document.category_names())
+    if meaning.kind == "segmentation":
+        height, width = fitted_size((int(index.sizes[0, 0]), int(index.sizes[0, 1])), reading)
+        masks = np.zeros((len(index), height, width), np.int32)
+        for place, mask in document.masks(classes=meaning.classes):
+            fitted = fit_map(mask, reading)
+            if fitted.shape != (height, width):
+                raise DataError(
+                    f"{path}: the masks of {index.source} differ in size; --resize or --crop makes them one"
+                )
+            masks[place] = fitted
+        return labels_of("segmentation", masks, str(path), classes=meaning.classes)
+    array = document.boxes() if meaning.kind == "boxes" else document.keypoints()
+    return _from_array(array, str(path), meaning, index, reading)
+
+
+def _from_csv(
+    path: Path, column: str | None, meaning: Meaning, index: ImageIndex, reading: Reading
+) -> Labels:
+    if meaning.kind == "segmentation":
+        raise DataError(f"{path} holds no masks; write a COCO .json or .npz:ARRAY")
+    table = read_csv(path, index, column, several=meaning.kind == "boxes")
+    match meaning.kind:
+        case "classification":
+            if len(table.names) != 1:
+                raise DataError(f"{path} has the columns {', '.join(table.names)}; write {path}:COLUMN")
+            array = table.values[:, 0, 0]
+        case "boxes":
+            array = table.columns(("x1", "y1", "x2", "y2"))
+        case "keypoints":
+            if len(table.names) % 2:
+                raise DataError(f"{path} has {len(table.names)} columns of numbers; keypoints are x, y pairs")
+            array = table.values[:, 0].reshape(len(index), -1, 2)
+        case _:
+            array = (table.columns(meaning.names) if meaning.names and column is None else table.values)[:, 0]
+    named = Meaning(
+        meaning.kind,
+        meaning.names or (table.names if meaning.kind == "regression" else ()),
+        meaning.unit,
+        meaning.leave_out,
+    )
+    return _from_array(array, str(path), named, index, reading)

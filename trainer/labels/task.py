@@ -1,0 +1,189 @@
+"""Owns the task file: which labels the synthetic and the real test images have, and what is asked of them."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from trainer.errors import ConfigError, DataError
+from trainer.evaluation.results import LabelKind
+from trainer.labels.fitting import fitted_size
+from trainer.labels.index import ImageIndex, index_images
+from trainer.labels.labels import Labels
+from trainer.labels.reading import Meaning, read_labels
+from trainer.labels.regions import Regions, regions_of
+from trainer.options import read_toml
+from trainer.sources import Images, Reading, Source, parse_source, read_images
+
+Place = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+STRICT = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Rank(BaseModel):
+    """How an ordinal stands for a regression: by Spearman's rank correlation."""
+
+    model_config = STRICT
+
+    column: int = Field(0, ge=0, le=1023, description="column of the prediction, from 0")
+    sign: Literal[-1, 1] = Field(1, description="-1: the ordinal falls as the column rises")
+
+
+class LabelledFiles(BaseModel):
+    """Real images and their labels, paths relative to the task file."""
+
+    model_config = STRICT
+
+    images: Place = Field(description="a folder, or FILE.npz:ARRAY")
+    labels: Place = Field(description="FILE.npz:ARRAY, FILE.csv or a COCO FILE.json")
+    groups: Place | None = Field(None, description="a number per image; scores are means over groups")
+    rank: Rank | None = Field(None, description="regression: the labels are an ordinal")
+
+
+class TaskFile(BaseModel):
+    """What `--task FILE` says, as written."""
+
+    model_config = STRICT
+
+    kind: LabelKind
+    labels: Place = Field(description="of the synthetic images")
+    regions: Place | None = Field(None, description="where structure is measured: boxes, masks or keypoints")
+    leave_out: tuple[int, ...] = Field((), max_length=1000, description="classes that are no answer")
+    classes: bool = Field(False, description="segmentation: the masks hold classes, not instances")
+    unit: str = Field("", max_length=16, description="of a regression")
+    names: tuple[Name, ...] = Field((), max_length=1024, description="of columns or keypoints")
+    survives_moves: bool = Field(
+        False, description="regression: shifting or scaling the image a little does not change the answer"
+    )
+    test: LabelledFiles
+    upper_bound: LabelledFiles | None = None
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        for files in (self.test, self.upper_bound):
+            if files is not None and files.rank is not None and self.kind != "regression":
+                raise ValueError(f"rank belongs to a regression, not to {self.kind}")
+        for name, kind in (("leave_out", "classification"), ("survives_moves", "regression")):
+            if getattr(self, name) and self.kind != kind:
+                raise ValueError(f"{name} belongs to a {kind}, not to {self.kind}")
+        if self.test.rank is not None and self.names and self.test.rank.column >= len(self.names):
+            raise ValueError(f"rank has column {self.test.rank.column}, there are {len(self.names)} names")
+        return self
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledImages:
+    """Real images with labels."""
+
+    images: Images
+    """uint8 or uint16 [N, H, W, C]."""
+    labels: Labels
+    groups: NDArray[np.int64] | None
+    """int64 [N]: the group of each image, over which scores are averaged."""
+    rank: Rank | None
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What estimators learn from the synthetic images, and the real images on which they are tested."""
+
+    kind: LabelKind
+    labels: Labels
+    """Of the synthetic images, in their order."""
+    regions: Regions
+    """Where the structure of the synthetic images is measured."""
+    survives_moves: bool
+    test: LabelledImages
+    upper_bound: LabelledImages | None
+
+
+def load_task(path: Path, synthetic: str | Source, reading: Reading | None = None) -> Task:
+    """Read a task file and all that it names.
+
+    `synthetic` are the images that the labels belong to (a folder or FILE.npz[:ARRAY], relative to the
+    working directory), `reading` is how they and the real ones are read. ConfigError for the file,
+    DataError for what it names.
+    """
+    file, reading = read_task_file(path), reading or Reading()
+    source = parse_source("synthetic", synthetic) if isinstance(synthetic, str) else synthetic
+    index = index_images(source)
+    meaning = Meaning(file.kind, file.names, file.unit, file.leave_out, file.classes)
+    labels = read_labels(_beside(path, file.labels), meaning, index, reading)
+    if not labels.answers.any():
+        raise DataError(f"{file.labels}: no synthetic image has a label to learn from")
+    return Task(
+        file.kind,
+        labels,
+        _regions(path, file, labels, index, reading),
+        file.survives_moves or file.kind != "regression",
+        _labelled(path, file.test, "test", labels, reading),
+        None
+        if file.upper_bound is None
+        else _labelled(path, file.upper_bound, "upper bound", labels, reading),
+    )
+
+
+def read_task_file(path: Path) -> TaskFile:
+    """Read and check the TOML; ConfigError names the first faults."""
+    try:
+        return TaskFile.model_validate(read_toml(path))
+    except ValidationError as error:
+        faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()[:3]]
+        sentence = "; ".join(fault.removeprefix(": ").removeprefix("Value error, ") for fault in faults)
+        raise ConfigError(f"the task file {path} is wrong: {sentence}") from None
+
+
+def _beside(path: Path, place: str) -> str:
+    return str(path.parent / place)
+
+
+def _regions(path: Path, file: TaskFile, labels: Labels, index: ImageIndex, reading: Reading) -> Regions:
+    height, width = fitted_size((int(index.sizes[0, 0]), int(index.sizes[0, 1])), reading)
+    if file.regions is None:
+        return regions_of(labels, height, width)
+    place = _beside(path, file.regions)
+    faults = []
+    for kind in ("boxes", "keypoints", "segmentation"):
+        try:
+            return regions_of(read_labels(place, Meaning(kind), index, reading), height, width)
+        except DataError as error:
+            faults.append(str(error))
+    raise DataError(f"the regions {file.regions} are neither boxes nor keypoints nor masks: {faults[0]}")
+
+
+def _labelled(
+    path: Path, files: LabelledFiles, role: str, synthetic: Labels, reading: Reading
+) -> LabelledImages:
+    source = parse_source(role, _beside(path, files.images))
+    images = read_images(source, reading, np.empty, lambda _done, _total: None)
+    ordinal = files.rank is not None
+    meaning = Meaning(
+        synthetic.kind,
+        () if ordinal else synthetic.names,
+        "" if ordinal else synthetic.unit,
+        synthetic.leave_out,
+        synthetic.classes,
+    )
+    index = index_images(source)
+    labels = read_labels(_beside(path, files.labels), meaning, index, reading)
+    columns, known = labels.values.shape[1:2], synthetic.values.shape[1:2]
+    if not ordinal and labels.kind in ("keypoints", "regression") and columns != known:
+        raise DataError(f"the {role} labels have {columns[0]} columns, the synthetic ones {known[0]}")
+    labels = replace(labels, class_names=synthetic.class_names)
+    answers = labels.answers
+    if not answers.any():
+        raise DataError(f"{files.labels}: no {role} image has a label")
+    groups = None if files.groups is None else _groups(path, files.groups, index)
+    return LabelledImages(
+        images[answers], labels.of(answers), None if groups is None else groups[answers], files.rank
+    )
+
+
+def _groups(path: Path, place: str, index: ImageIndex) -> NDArray[np.int64]:
+    groups: NDArray[np.int64] = read_labels(
+        _beside(path, place), Meaning("classification"), index, Reading()
+    ).values
+    return groups
