@@ -23,6 +23,7 @@ Stream = Literal[
     "grid/real",
     "judge",
     "judge/order",
+    "usefulness/images",
     "usefulness/weights",
     "usefulness/order",
     "usefulness/augmentation",

@@ -1,0 +1,1 @@
+"""Whether refined images help: estimators trained on every arm, tested on real labels."""

@@ -1,0 +1,76 @@
+"""Owns classification: one class an image, scored by accuracy."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from trainer.errors import DataError
+from trainer.evaluation.usefulness.augmentation import Freedom, Moves
+from trainer.evaluation.usefulness.estimation import Answers, Change
+from trainer.evaluation.usefulness.frame import Frame
+from trainer.evaluation.usefulness.networks import whole_image_network
+from trainer.labels.labels import Labels
+
+
+@dataclass(frozen=True, eq=False)
+class Classification:
+    """Answers are int64 [N]: the classes themselves."""
+
+    frame: Frame
+    classes: NDArray[np.int64]
+    """int64 [K], sorted."""
+    metric: str = "accuracy"
+    updates: int = 900
+    batch_size: int = 64
+    freedom: Freedom = "all"
+    largest_occluder: float = 0.4
+
+    @staticmethod
+    def of(frame: Frame, labels: Labels) -> "Classification":
+        """For the classes of these labels; DataError unless there are at least 2."""
+        classes = np.unique(labels.values)
+        if len(classes) < 2:
+            raise DataError(f"a classification needs at least 2 classes, the labels have {len(classes)}")
+        return Classification(frame, classes)
+
+    def network(self) -> nn.Module:
+        """One logit per class."""
+        frame = self.frame
+        return whole_image_network(frame.channels, frame.height, frame.width, len(self.classes))
+
+    def targets(self, labels: Labels) -> Tensor:
+        """int64 [N]: places in `classes`; DataError for a class that is not among them."""
+        places = np.searchsorted(self.classes, labels.values).clip(max=len(self.classes) - 1)
+        unknown = labels.values[self.classes[places] != labels.values]
+        if len(unknown):
+            raise DataError(
+                f"there are images of class {unknown[0]}, but no synthetic ones to learn it from; leave_out "
+                "names classes that are no answer"
+            )
+        return torch.from_numpy(places)
+
+    def move(self, targets: Tensor, moves: Moves) -> Tensor:  # noqa: ARG002
+        """A class survives."""
+        return targets
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Cross entropy, slightly smoothed."""
+        return nn.functional.cross_entropy(outputs, targets, label_smoothing=0.05)
+
+    def answers(self, outputs: Tensor) -> Answers:
+        """int64 [N]."""
+        answers: Answers = self.classes[outputs.argmax(dim=1).numpy()]
+        return answers
+
+    def score(self, answers: Answers, labels: Labels) -> dict[str, float]:
+        """Accuracy, and its mean over the classes."""
+        right = answers == labels.values
+        by_class = [float(right[labels.values == one].mean()) for one in np.unique(labels.values)]
+        return {"accuracy": float(right.mean()), "balanced accuracy": float(np.mean(by_class))}
+
+    def change(self, before: Answers, after: Answers) -> Change:
+        """1 where the class is the same."""
+        return Change("same class", "", (before == after).astype(np.float64), more_is_better=True)

@@ -1,0 +1,84 @@
+"""Owns regression: numbers for an image, scored by their error or by rank correlation with an ordinal."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from trainer.evaluation.usefulness.augmentation import Freedom, Moves
+from trainer.evaluation.usefulness.estimation import Answers, Change
+from trainer.evaluation.usefulness.frame import Frame
+from trainer.evaluation.usefulness.networks import whole_image_network
+from trainer.evaluation.usefulness.statistics import spearman
+from trainer.labels.labels import Labels
+from trainer.labels.task import Rank
+
+SMALLEST_DEVIATION = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class Regression:
+    """Answers are float32 [N, D]."""
+
+    frame: Frame
+    mean: NDArray[np.float32]
+    deviation: NDArray[np.float32]
+    names: tuple[str, ...]
+    unit: str
+    freedom: Freedom
+    rank: Rank | None
+    updates: int = 900
+    batch_size: int = 64
+    largest_occluder: float = 0.25
+
+    @staticmethod
+    def of(frame: Frame, labels: Labels, *, survives_moves: bool, rank: Rank | None) -> "Regression":
+        """Targets are standardised by the mean and deviation of these labels."""
+        deviation = labels.values.std(axis=0).clip(min=SMALLEST_DEVIATION)
+        names = labels.names or tuple(str(column) for column in range(labels.values.shape[1]))
+        freedom: Freedom = "axes" if survives_moves else "none"
+        return Regression(frame, labels.values.mean(axis=0), deviation, names, labels.unit, freedom, rank)
+
+    @property
+    def metric(self) -> str:
+        """Rank correlation with an ordinal, else the error as a part of what guessing the mean would err."""
+        return "1 - MAE / std" if self.rank is None else "rank correlation"
+
+    def network(self) -> nn.Module:
+        """One output per column."""
+        frame = self.frame
+        return whole_image_network(frame.channels, frame.height, frame.width, len(self.mean))
+
+    def targets(self, labels: Labels) -> Tensor:
+        """float32 [N, D], standardised."""
+        return torch.from_numpy((labels.values - self.mean) / self.deviation)
+
+    def move(self, targets: Tensor, moves: Moves) -> Tensor:  # noqa: ARG002
+        """The task says that they survive."""
+        return targets
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Huber: the mean for small errors, the median for large ones."""
+        return nn.functional.smooth_l1_loss(outputs, targets, beta=0.25)
+
+    def answers(self, outputs: Tensor) -> Answers:
+        """float32 [N, D]."""
+        answers: Answers = outputs.numpy() * self.deviation + self.mean
+        return answers
+
+    def score(self, answers: Answers, labels: Labels) -> dict[str, float]:
+        """Spearman's correlation of one column, or 1 - MAE / std (mean over columns) and each MAE."""
+        if self.rank is not None:
+            column = self.rank.sign * answers[:, self.rank.column]
+            return {"rank correlation": spearman(column, labels.values[:, 0])}
+        errors = np.abs(answers - labels.values).mean(axis=0)
+        spread = labels.values.std(axis=0).clip(min=SMALLEST_DEVIATION)
+        absolute = {f"MAE of {name}": float(error) for name, error in zip(self.names, errors, strict=True)}
+        return {"1 - MAE / std": float(1.0 - (errors / spread).mean()), **absolute}
+
+    def change(self, before: Answers, after: Answers) -> Change:
+        """Euclidean over the columns."""
+        values = np.linalg.norm(after.astype(np.float64) - before, axis=1)
+        return Change(f"change of {', '.join(self.names)}", self.unit, values, more_is_better=False)

@@ -1,0 +1,119 @@
+"""Owns segmentation: a class for every pixel, scored by intersection over union."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from trainer.errors import DataError
+from trainer.evaluation.usefulness.augmentation import Freedom, Moves
+from trainer.evaluation.usefulness.estimation import Answers, Change
+from trainer.evaluation.usefulness.frame import Frame
+from trainer.evaluation.usefulness.networks import Pyramid
+from trainer.labels.labels import Labels
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """Answers are uint8 [N, H, W]: 0 is background."""
+
+    frame: Frame
+    height: int
+    width: int
+    """Of the masks, px of the original."""
+    classes: int
+    """With the background; 2 where instances are one class."""
+    updates: int = 600
+    batch_size: int = 32
+    freedom: Freedom = "all"
+    largest_occluder: float = 0.15
+
+    @staticmethod
+    def of(frame: Frame, labels: Labels) -> "Segmentation":
+        """For the classes of these labels; DataError when all is background."""
+        highest = int(labels.values.max(initial=0))
+        if highest == 0:
+            raise DataError("the masks hold nothing but background")
+        height, width = labels.values.shape[1:]
+        return Segmentation(frame, height, width, highest + 1 if labels.classes else 2)
+
+    @property
+    def metric(self) -> str:
+        """Over all pixels of the test set, as benchmarks have it; several classes: their mean."""
+        return "foreground IoU" if self.classes == 2 else "mean IoU"
+
+    def network(self) -> nn.Module:
+        """One logit per class, or one for the foreground."""
+        return Pyramid(self.frame.channels, 1 if self.classes == 2 else self.classes, stride=1)
+
+    def targets(self, labels: Labels) -> Tensor:
+        """uint8 [N, h, w]: the class in the middle of each pixel of the frame."""
+        truth = torch.from_numpy(self._classes_of(labels))
+        middle, factor = self.frame.factor // 2, self.frame.factor
+        missing = (0, -truth.shape[2] % factor, 0, -truth.shape[1] % factor)
+        if any(missing):
+            truth = nn.functional.pad(truth[:, None].float(), missing, mode="replicate")[:, 0].byte()
+        return truth[:, middle::factor, middle::factor].contiguous()
+
+    def move(self, targets: Tensor, moves: Moves) -> Tensor:
+        """The masks moved likewise, nearest neighbour."""
+        return moves.images(targets[:, None].float(), "nearest")[:, 0].to(targets.dtype)
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Cross entropy; for a foreground also Dice's overlap, which does not mind how small it is."""
+        if self.classes > 2:
+            return nn.functional.cross_entropy(outputs, targets.long())
+        logits, truth = outputs[:, 0], targets.float()
+        said = torch.sigmoid(logits)
+        overlap = (2 * (said * truth).sum() + 1) / (said.sum() + truth.sum() + 1)
+        return nn.functional.binary_cross_entropy_with_logits(logits, truth) + 1.0 - overlap
+
+    def answers(self, outputs: Tensor) -> Answers:
+        """uint8 [N, H, W] at the size of the original."""
+        factor = self.frame.factor
+        if factor > 1:
+            outputs = nn.functional.interpolate(
+                outputs, scale_factor=factor, mode="bilinear", align_corners=False
+            )
+        classes = (outputs[:, 0] > 0) if self.classes == 2 else outputs.argmax(dim=1)
+        answers: Answers = classes.to(torch.uint8).numpy()
+        return answers
+
+    def score(self, answers: Answers, labels: Labels) -> dict[str, float]:
+        """IoU over all pixels, and the mean over images of each image's own."""
+        truth = self._classes_of(labels)
+        answers = answers[:, : truth.shape[1], : truth.shape[2]]
+        present = [one for one in range(1, self.classes) if (truth == one).any()]
+        by_class = [float(_iou(answers == one, truth == one)) for one in present]
+        by_image = np.nanmean(_iou_by_image(answers, truth))
+        return {self.metric: float(np.mean(by_class)), "IoU by image": float(by_image)}
+
+    def change(self, before: Answers, after: Answers) -> Change:
+        """Overlap of the masks said before and after; two empty masks are the same."""
+        values = np.nan_to_num(_iou_by_image(before, after), nan=1.0)
+        return Change("mask IoU", "", values, more_is_better=True)
+
+    def _classes_of(self, labels: Labels) -> Answers:
+        values = labels.values
+        if values.max(initial=0) >= self.classes and labels.classes:
+            raise DataError(
+                f"a mask holds class {values.max()}; the synthetic ones have none above {self.classes - 1}"
+            )
+        classes: Answers = (values if labels.classes else values > 0).astype(np.uint8)
+        return classes
+
+
+def _iou(one: Answers, other: Answers) -> float:
+    union = np.count_nonzero(one | other)
+    return np.count_nonzero(one & other) / union if union else 0.0
+
+
+def _iou_by_image(one: Answers, other: Answers) -> Answers:
+    """float64 [N]: of the pixels that are no background on either side, the part where both agree; NaN
+    where there are none.
+    """
+    union = ((one > 0) | (other > 0)).sum(axis=(1, 2)).astype(np.float64)
+    same = ((one > 0) & (one == other)).sum(axis=(1, 2))
+    shares: Answers = np.divide(same, union, out=np.full(len(union), np.nan), where=union > 0)
+    return shares

@@ -1,0 +1,53 @@
+"""Owns the statistics of scores: interval of a mean, rank correlation, average precision."""
+
+from collections.abc import Sequence
+from math import sqrt
+from statistics import fmean, stdev
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.evaluation.results import Estimate
+
+# Two-sided 95 % quantiles of Student's t for 1 to 10 degrees of freedom; beyond, the normal one.
+STUDENT_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+NORMAL_95 = 1.96
+
+
+def estimate(values: Sequence[float]) -> Estimate:
+    """Mean and 95 % interval (Student's t) of independent values; a single one is its own interval."""
+    mean, count = fmean(values), len(values)
+    if count < 2:
+        return Estimate(mean, mean, mean, tuple(values))
+    quantile = STUDENT_95[count - 2] if count - 2 < len(STUDENT_95) else NORMAL_95
+    half = quantile * stdev(values) / sqrt(count)
+    return Estimate(mean, mean - half, mean + half, tuple(values))
+
+
+def spearman(one: NDArray[np.floating], other: NDArray[np.floating]) -> float:
+    """Spearman's rank correlation of two [N], ties sharing their mean rank; 0 where one is constant."""
+    ranks = [_ranks(values) - (len(values) - 1) / 2 for values in (one, other)]
+    scale = float(np.linalg.norm(ranks[0]) * np.linalg.norm(ranks[1]))
+    return float(ranks[0] @ ranks[1]) / scale if scale > 0 else 0.0
+
+
+def _ranks(values: NDArray[np.floating]) -> NDArray[np.float64]:
+    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    ranks: NDArray[np.float64] = (last - (counts + 1) / 2)[places]
+    return ranks
+
+
+def average_precision(scores: NDArray[np.floating], right: NDArray[np.bool_], truths: int) -> float:
+    """Area under the precision-recall curve of ranked detections, with precision made to fall monotonically.
+
+    `right` [N]: whether each detection found an object that no better one had; `truths` objects in all.
+    The area is exact (every point of the curve), as PASCAL VOC has it since 2010.
+    """
+    if truths == 0 or len(scores) == 0:
+        return 0.0
+    found = np.cumsum(right[np.argsort(-scores, kind="stable")])
+    precision = found / np.arange(1, len(found) + 1)
+    best_from_here = np.maximum.accumulate(precision[::-1])[::-1]
+    steps = np.diff(found, prepend=0) / truths
+    return float((steps * best_from_here).sum())

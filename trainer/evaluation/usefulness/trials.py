@@ -1,0 +1,206 @@
+"""Owns the trials of usefulness: estimators trained on every arm and tested on the same real images."""
+
+from collections.abc import Callable, Sequence
+from time import monotonic
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from trainer.errors import DataError
+from trainer.evaluation.results import Arm, Estimate, Score, Usefulness
+from trainer.evaluation.usefulness.estimation import Answers, Estimation
+from trainer.evaluation.usefulness.frame import Frame
+from trainer.evaluation.usefulness.kinds import estimation_for
+from trainer.evaluation.usefulness.learning import Learning
+from trainer.evaluation.usefulness.statistics import estimate
+from trainer.evaluation.usefulness.training import Pool, ask, train
+from trainer.labels.labels import Labels
+from trainer.labels.task import LabelledImages, Task
+from trainer.sampling import stream_seed
+from trainer.sources import Images
+
+Refine = Callable[[Images, int], Images]
+"""Grey levels [N, H, W, C] and the seed of the first image's noise → refined grey levels."""
+SMALLEST_GAP = 0.005
+"""Between real-supervised and synthetic, in the primary metric; below it, there is nothing to close."""
+
+
+class Trials:
+    """All arms of one task. What does not depend on the refiner is trained once and kept."""
+
+    def __init__(
+        self,
+        task: Task,
+        synthetic: Images,
+        learning: Learning,
+        report: Callable[[str], None] = lambda _sentence: None,
+    ) -> None:
+        """`synthetic` are the task's images, grey levels [N, H, W, C]; `report` is told of every estimator.
+
+        DataError where labels, images and test images do not belong together.
+        """
+        _check(task, synthetic)
+        self._learning, self._report = learning, report
+        self._device = torch.device(learning.device)
+        rows = _sample(task.labels, learning.most_images)
+        self._images = synthetic[rows]
+        labels = task.labels.of(rows)
+        self._frame = Frame.of(synthetic, learning.most_side)
+        self._estimation = estimation_for(
+            labels, self._frame, survives_moves=task.survives_moves, rank=task.test.rank
+        )
+        self._targets = self._estimation.targets(labels)
+        self._estimation.targets(task.test.labels)  # before hours of training: do its classes exist?
+        self._real = None if task.upper_bound is None else self._upper_bound(task, task.upper_bound)
+        self._task = task
+        self._test = self._frame.take(task.test.images)
+        self._known: dict[tuple[Arm, bool], tuple[dict[str, float], ...]] = {}
+
+    def measure(self, refine: Refine) -> Usefulness:
+        """Train and test every arm, plain and augmented, with every seed."""
+        variants = self._refined(refine)
+        arms: dict[Arm, tuple[Estimation, Pool]] = {"synthetic": (self._estimation, self._pool([], plain=1))}
+        arms["refined"] = (self._estimation, self._pool(variants, plain=0))
+        arms["both"] = (self._estimation, self._pool(variants, plain=len(variants)))
+        if self._real is not None:
+            arms["real"] = self._real
+        results = {
+            (arm, augmented): self._results(arm, estimation, pool, augmented=augmented)
+            for augmented in (False, True)
+            for arm, (estimation, pool) in arms.items()
+        }
+        metric = self._estimation.metric
+        primary = {
+            key: tuple(next(iter(scores.values())) for scores in seeds) for key, seeds in results.items()
+        }
+        return Usefulness(
+            self._task.kind,
+            metric,
+            len(self._test),
+            tuple(_score(*key, seeds) for key, seeds in results.items()),
+            gap_closed({arm: values for (arm, augmented), values in primary.items() if not augmented}),
+            gap_closed({arm: values for (arm, augmented), values in primary.items() if augmented}),
+        )
+
+    def _results(
+        self, arm: Arm, estimation: Estimation, pool: Pool, *, augmented: bool
+    ) -> tuple[dict[str, float], ...]:
+        if (arm, augmented) in self._known:
+            return self._known[arm, augmented]
+        results = tuple(
+            self._result(arm, estimation, pool, seed, augmented=augmented)
+            for seed in range(self._learning.seeds)
+        )
+        if arm in ("synthetic", "real"):
+            self._known[arm, augmented] = results
+        return results
+
+    def _result(
+        self, arm: Arm, estimation: Estimation, pool: Pool, seed: int, *, augmented: bool
+    ) -> dict[str, float]:
+        started = monotonic()
+        updates = self._learning.updates or estimation.updates
+        network = train(estimation, pool, seed, augmented=augmented, updates=updates, device=self._device)
+        answers = ask(estimation, network, self._test, self._device)
+        scores = score_by_group(estimation, answers, self._task.test)
+        name, value = next(iter(scores.items()))
+        self._report(
+            f"{arm}{', augmented' if augmented else ''}, seed {seed}: {name} {value:.4f} "
+            f"({monotonic() - started:.0f} s)"
+        )
+        return scores
+
+    def _refined(self, refine: Refine) -> list[Tensor]:
+        """One set per variant; only one where the refiner takes no noise."""
+        variants = [self._frame.take(refine(self._images, 0))]
+        for variant in range(1, self._learning.variants):
+            first_seed = variant * len(self._images)
+            probe = self._frame.take(refine(self._images[:1], first_seed))
+            if torch.equal(probe, variants[0][:1]):
+                break
+            variants.append(self._frame.take(refine(self._images, first_seed)))
+        return variants
+
+    def _pool(self, variants: Sequence[Tensor], plain: int) -> Pool:
+        """Refined variants, and the synthetic images as often as `plain` says."""
+        parts = [*variants, self._frame.take(self._images)] if plain else list(variants)
+        count = len(self._images)
+        last = np.arange(count) + len(variants) * count
+        draws = np.concatenate([np.arange(len(variants) * count), np.tile(last, plain)])
+        return Pool(torch.cat(parts), torch.cat([self._targets] * len(parts)), draws)
+
+    def _upper_bound(self, task: Task, real: LabelledImages) -> tuple[Estimation, Pool]:
+        estimation = self._estimation
+        if task.kind == "regression":  # its own mean and spread: it may be an ordinal
+            rank = real.rank or task.test.rank
+            estimation = estimation_for(
+                real.labels, self._frame, survives_moves=task.survives_moves, rank=rank
+            )
+        pool = Pool(
+            self._frame.take(real.images), estimation.targets(real.labels), np.arange(len(real.images))
+        )
+        return estimation, pool
+
+
+def measure_usefulness(
+    task: Task,
+    synthetic: Images,
+    refine: Refine,
+    learning: Learning,
+    report: Callable[[str], None] = lambda _sentence: None,
+) -> Usefulness:
+    """The trials of a single refiner; for several, keep one `Trials`."""
+    return Trials(task, synthetic, learning, report).measure(refine)
+
+
+def score_by_group(estimation: Estimation, answers: Answers, test: LabelledImages) -> dict[str, float]:
+    """Metrics on the test images; with groups, each group's, averaged."""
+    if test.groups is None:
+        return estimation.score(answers, test.labels)
+    scores = [
+        estimation.score(answers[test.groups == group], test.labels.of(test.groups == group))
+        for group in np.unique(test.groups)
+    ]
+    return {name: float(np.mean([one[name] for one in scores])) for name in scores[0]}
+
+
+def gap_closed(primary: dict[Arm, tuple[float, ...]]) -> Estimate | None:
+    """(refined - synthetic) / (real - synthetic), a value per seed; None where there is no gap.
+
+    Each seed's gain is divided by the mean gap of all seeds: a ratio of two noisy differences would have
+    no mean.
+    """
+    if "real" not in primary:
+        return None
+    gap = float(np.mean(primary["real"]) - np.mean(primary["synthetic"]))
+    if gap < SMALLEST_GAP:
+        return None
+    pairs = zip(primary["refined"], primary["synthetic"], strict=True)
+    return estimate([(refined - synthetic) / gap for refined, synthetic in pairs])
+
+
+def _score(arm: Arm, augmented: bool, seeds: Sequence[dict[str, float]]) -> Score:
+    primary, *others = (estimate([scores[name] for scores in seeds]) for name in seeds[0])
+    return Score(arm, augmented, primary, dict(zip(list(seeds[0])[1:], others, strict=True)))
+
+
+def _sample(labels: Labels, most: int) -> NDArray[np.int64]:
+    """Images that have an answer, at most so many, in their order."""
+    rows = np.flatnonzero(labels.answers).astype(np.int64)
+    rng = np.random.default_rng(stream_seed(0, "usefulness/images"))
+    return np.sort(rng.permutation(rows)[:most])
+
+
+def _check(task: Task, synthetic: Images) -> None:
+    if len(synthetic) != len(task.labels):
+        raise DataError(f"there are labels of {len(task.labels)} images, but {len(synthetic)} images")
+    for role, real in (("test", task.test), ("upper bound", task.upper_bound)):
+        if real is None:
+            continue
+        if (real.images.shape[3], real.images.dtype) != (synthetic.shape[3], synthetic.dtype):
+            raise DataError(
+                f"the {role} images have {real.images.shape[3]} channels of {real.images.dtype}, the "
+                f"synthetic ones {synthetic.shape[3]} of {synthetic.dtype}"
+            )
