@@ -56,6 +56,11 @@ class RunFolder:
         """The last evaluation, JSON."""
         return self.path / "evaluation.json"
 
+    @property
+    def report(self) -> Path:
+        """The same as a page, HTML."""
+        return self.path / "report.html"
+
     def read_config(self) -> TrainConfig:
         """The settings saved with the run; RunFolderError when this is no run folder."""
         if not self.config.is_file():

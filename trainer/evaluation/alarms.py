@@ -1,0 +1,205 @@
+"""Owns the alarms of an evaluation: what its numbers say has gone wrong, one sentence each."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from trainer.alarms import IDENTITY_LEVELS
+from trainer.evaluation.results import (
+    Arm,
+    Estimate,
+    EstimatorChange,
+    Preservation,
+    Realism,
+    Realities,
+    Score,
+    Usefulness,
+)
+
+SATURATED = 0.98
+"""Balanced accuracy from which the judge no longer says how far refined images are from real ones."""
+SAME_JUDGE = 0.01
+"""The judge's accuracy must fall by more than this from start to refined."""
+FEWEST_KEPT = 0.6
+"""Median of the structure left below which content is being erased: the service's own threshold."""
+MOST_LOST = 0.05
+"""Fraction of the regions that may be lost."""
+MOST_MOVED_PX = 0.5
+"""Median displacement."""
+LEAST_AGREEMENT = 0.9
+"""Fraction of the images of a class that an estimator calls the same before and after."""
+LEAST_OVERLAP = 0.9
+"""Mean of a fraction such as mask IoU, before against after."""
+MOST_CHANGE = {"px": 1.0, "deg": 2.0}
+"""Median change of what an estimator says, by unit; other units have no limit that holds everywhere."""
+CLASSES_NAMED = 6
+
+
+def alarms_of(
+    realities: Realities,
+    realism: Realism,
+    preservation: Preservation,
+    usefulness: Usefulness | None,
+    peak: int = 255,
+) -> tuple[str, ...]:
+    """Sentences about one refiner, gravest first; `peak` is the largest grey level of its images."""
+    found = (
+        _identity(preservation, peak),
+        _erased(preservation),
+        _moved(preservation),
+        _drifting(preservation.estimator),
+        _no_gain(usefulness),
+        _no_better_than_augmentation(usefulness),
+        _no_more_real(realities, realism),
+        _saturated(realism),
+    )
+    return tuple(sentence for sentence in found if sentence is not None)
+
+
+def run_alarms(metrics: Path) -> tuple[str, ...]:
+    """What the training run itself raised, from its `metrics.jsonl`; nothing where there is no such file."""
+    if not metrics.is_file():
+        return ()
+    told: list[str] = []
+    for text in metrics.read_text(encoding="utf-8", errors="replace").splitlines():
+        line = _object(text)
+        if "alarm" in line and isinstance(sentence := line.get("sentence"), str):
+            told.append(f"while training, {sentence}")
+    return tuple(told)
+
+
+def _object(text: str) -> Mapping[str, object]:
+    """A line as an object; empty for the last line of a run that was killed while it wrote."""
+    try:
+        line = json.loads(text)
+    except ValueError:
+        return {}
+    return line if isinstance(line, dict) else {}
+
+
+def _identity(kept: Preservation, peak: int) -> str | None:
+    change = kept.mean_absolute_change_levels * 255 / peak
+    if change >= IDENTITY_LEVELS:
+        return None
+    return f"the refiner does nothing: it changes grey levels by {change:.2f} of 255 on average"
+
+
+def _erased(kept: Preservation) -> str | None:
+    median = kept.structure_kept.get("median", 1.0)
+    if median < FEWEST_KEPT:
+        return (
+            f"content is being erased: under the {kept.regions_of}, {median:.0%} of the structure is "
+            "left (median), "
+            "so labels no longer show what they say"
+        )
+    if kept.lost_fraction > MOST_LOST:
+        return (
+            f"content is being lost: {kept.lost_fraction:.1%} of the {kept.regions_of} moved or faded "
+            "beyond what "
+            "the service lets pass; look at the worst ones below"
+        )
+    return None
+
+
+def _moved(kept: Preservation) -> str | None:
+    median = kept.shift_px.get("median", 0.0)
+    if not median > MOST_MOVED_PX:
+        return None
+    return (
+        f"structure moves: by {median:.2f} px under the {kept.regions_of} (median), so labels lie beside it"
+    )
+
+
+def _drifting(change: EstimatorChange | None) -> str | None:
+    if change is None:
+        return None
+    low = sorted((share, name) for name, share in change.per_class.items() if share < LEAST_AGREEMENT)
+    if low:
+        named = ", ".join(f"{name} ({share:.0%})" for share, name in low[:CLASSES_NAMED])
+        more = f" and {len(low) - CLASSES_NAMED} more" if len(low) > CLASSES_NAMED else ""
+        return (
+            "classes are drifting: after refinement an estimator sees too rarely the same class for "
+            f"{named}{more}"
+        )
+    if not change.unit and not change.per_class and change.mean < LEAST_OVERLAP:
+        return f"labels are drifting: {change.measure} before against after is {change.mean:.3f}"
+    if change.unit and change.median > MOST_CHANGE.get(change.unit, float("inf")):
+        return f"labels are drifting: {change.measure} is {change.median:.2f} {change.unit} (median)"
+    return None
+
+
+def _no_gain(useful: Usefulness | None) -> str | None:
+    if useful is None:
+        return None
+    if useful.gap_closed is not None:
+        gap = useful.gap_closed.mean
+        if gap > 0:
+            return None
+        return (
+            f"nothing is gained: trained on refined images, {useful.metric} on real ones is no better "
+            f"({gap:.2f} of the gap closed)"
+        )
+    synthetic, refined, real = (_score(useful, arm) for arm in ("synthetic", "refined", "real"))
+    if synthetic and real and real.mean <= synthetic.mean:
+        return (
+            f"there is no gap to close: training on synthetic images gives {useful.metric} "
+            f"{synthetic.mean:.3f} on real "
+            f"ones, on real labels {real.mean:.3f}"
+        )
+    if synthetic and refined and refined.mean <= synthetic.mean:
+        return (
+            f"nothing is gained: {useful.metric} on real images is {refined.mean:.3f} after training on "
+            "refined images "
+            f"and {synthetic.mean:.3f} after synthetic ones"
+        )
+    return None
+
+
+def _no_better_than_augmentation(useful: Usefulness | None) -> str | None:
+    """Augmentation costs nothing, so it is the rival; the refined images may be augmented, too."""
+    if useful is None or (rival := _score(useful, "synthetic", augmented=True)) is None:
+        return None
+    refined = _score(useful, "refined", augmented=True) or _score(useful, "refined")
+    if refined is None:
+        return None
+    numbers = f"{useful.metric} {refined.mean:.3f} against {rival.mean:.3f}"
+    if refined.mean <= rival.mean:
+        return (
+            f"refined is not better than augmentation of the synthetic images ({numbers}): this refiner "
+            "is not worth its cost here"
+        )
+    worst = min(a - b for a, b in zip(refined.values, rival.values, strict=False))
+    if worst <= 0:
+        return f"that refined is better than augmentation is not certain ({numbers}): not so with every seed"
+    return None
+
+
+def _no_more_real(realities: Realities, realism: Realism) -> str | None:
+    start, refined = realities.start.judge.mean, realism.judge.mean
+    if (
+        start - refined > SAME_JUDGE
+        or refined >= SATURATED
+        or start - realities.floor.judge.mean <= SAME_JUDGE
+    ):
+        return None
+    return (
+        f"refined images look no more real than synthetic ones: the judge tells {refined:.1%} of them, "
+        f"before {start:.1%}"
+    )
+
+
+def _saturated(realism: Realism) -> str | None:
+    if realism.judge.mean < SATURATED:
+        return None
+    return (
+        f"the judge is saturated: it tells {realism.judge.mean:.1%} of the refined images from real "
+        "ones, so it says "
+        "nothing of how far they are; read KID, patches and spectrum instead"
+    )
+
+
+def _score(useful: Usefulness, arm: Arm, *, augmented: bool = False) -> Estimate | None:
+    scores: tuple[Score, ...] = useful.scores
+    return next(
+        (score.primary for score in scores if score.arm == arm and score.augmented == augmented), None
+    )
