@@ -127,6 +127,12 @@ class TrainConfig(BaseModel):
     discriminator_updates_per_step: int = Field(
         1, ge=1, le=1000, description="K_d, discriminator updates per step", json_schema_extra=ALGORITHM
     )
+    reuse_refined: bool = Field(
+        False,
+        description="the first discriminator update of a step judges the refinements of its last refiner "
+        "update instead of fresh ones: one pass of the refiner less",
+        json_schema_extra=ALGORITHM,
+    )
     warmup_refiner_steps: int = Field(
         0,
         ge=0,
@@ -240,6 +246,13 @@ class TrainConfig(BaseModel):
     )
     learning_rate_drop_factor: float = Field(
         0.25, gt=0, le=1, description="the factor of that drop", json_schema_extra=OPTIMISER
+    )
+    learning_rate_decay_steps: int = Field(
+        0,
+        ge=0,
+        le=100_000_000,
+        description="last steps, over which both rates fall to 0 in a straight line; 0: they do not",
+        json_schema_extra=OPTIMISER,
     )
     ema_decay: float = Field(
         0.999,

@@ -39,32 +39,38 @@ def train(run: Training, recorder: Recorder | None) -> None:
     while clock.step < config.steps:
         set_learning_rates(run.networks, config, clock.step)
         for _ in range(config.refiner_updates_per_step):
-            _update_refiner(run, adversarial=True)
+            refined = _update_refiner(run, adversarial=True)
+        reused = refined if config.reuse_refined else None
         for _ in range(config.discriminator_updates_per_step):
-            _update_discriminator(run)
+            _update_discriminator(run, reused)
+            reused = None
         clock.step += 1
         _finish_step(run, recorder, "training", clock.step, config.steps)
 
 
-def _update_refiner(run: Training, *, adversarial: bool) -> None:
+def _update_refiner(run: Training, *, adversarial: bool) -> Tensor:
+    """One update of R; returns the refined images it was made on."""
     update = run.clock.refiner_updates
     synthetic = run.streams.refiner_synthetic.draw(update)
     noise = run.noise("refiner/noise", update)
-    terms = refiner_step(
+    terms, refined = refiner_step(
         run.refiner, run.discriminator.module, run.objective, synthetic, noise, adversarial=adversarial
     )
     run.clock.refiner_updates += 1
     run.ema.update(run.networks.refiner, run.clock.refiner_updates)
     run.meters.add(terms, run.clock.iteration + 1)
+    return refined
 
 
-def _update_discriminator(run: Training) -> None:
+def _update_discriminator(run: Training, refined: Tensor | None = None) -> None:
+    """One update of D, on fresh refinements unless some are given."""
     update = run.clock.discriminator_updates
-    synthetic = run.streams.discriminator_synthetic.draw(update)
     real = run.streams.discriminator_real.draw(update)
-    noise = run.noise("discriminator/noise", update)
-    refined = _with_history(run, refine(run.refiner.module, run.objective, synthetic, noise))
-    terms = discriminator_step(run.discriminator, run.objective, refined, real)
+    if refined is None:
+        synthetic = run.streams.discriminator_synthetic.draw(update)
+        noise = run.noise("discriminator/noise", update)
+        refined = refine(run.refiner.module, run.objective, synthetic, noise)
+    terms = discriminator_step(run.discriminator, run.objective, _with_history(run, refined), real)
     run.clock.discriminator_updates += 1
     run.meters.add(terms, run.clock.iteration + 1)
 

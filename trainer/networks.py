@@ -75,6 +75,8 @@ def set_learning_rates(networks: Networks, config: TrainConfig, step: int) -> No
     """Give both optimisers the rate of `step` (0 is the first step of Algorithm 1)."""
     dropped = 0 < config.learning_rate_drop_step <= step
     factor = config.learning_rate_drop_factor if dropped else 1.0
+    if config.learning_rate_decay_steps:
+        factor *= min(1.0, (config.steps - step) / config.learning_rate_decay_steps)
     for group in networks.refiner_optimiser.param_groups:
         group["lr"] = config.refiner_learning_rate * factor
     for group in networks.discriminator_optimiser.param_groups:

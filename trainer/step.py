@@ -65,12 +65,13 @@ def refiner_step(
     noise: Tensor | None,
     *,
     adversarial: bool = True,
-) -> Terms:
+) -> tuple[Terms, Tensor]:
     """Update R on Eq. 4: realism + λ · self-regularization; without `adversarial` on the second term alone.
 
     synthetic: float [N, C, H, W] in [-1, 1]; noise: float [N, K, H, W] or None. D stays as it is: gradients
-    pass through it to R, none is computed for its weights. Returns REFINER_TERMS: losses as means over
-    patches and batch (before `scale`), the change in units of [-1, 1].
+    pass through it to R, none is computed for its weights. Returns REFINER_TERMS (losses as means over
+    patches and batch, before `scale`; the change in units of [-1, 1]) and the refined images from before the
+    update, float32 [N, C, H, W], without gradient.
     """
     with frozen(discriminator):
         with objective.autocast():
@@ -83,9 +84,10 @@ def refiner_step(
         refiner.optimiser.zero_grad()
         torch.autograd.backward(objective.scale * loss)
     gradient_norm = _update(refiner)
-    change = (refined.detach() - synthetic).abs().mean()
-    agreement = edge_agreement(refined.detach(), synthetic)
-    return _terms(REFINER_TERMS, (loss, realism, distance, change, agreement, gradient_norm))
+    refined = refined.detach().float()
+    change = (refined - synthetic).abs().mean()
+    agreement = edge_agreement(refined, synthetic)
+    return _terms(REFINER_TERMS, (loss, realism, distance, change, agreement, gradient_norm)), refined
 
 
 def discriminator_step(discriminator: Learner, objective: Objective, refined: Tensor, real: Tensor) -> Terms:

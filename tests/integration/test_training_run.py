@@ -203,6 +203,41 @@ def test_the_learning_rates_drop_when_the_settings_say_so(tmp_path: Path) -> Non
     assert seen == [0.002] * 3 + [0.002] * 4 + [0.0005]
 
 
+def test_the_learning_rates_fall_to_zero_over_the_last_steps(tmp_path: Path) -> None:
+    run = prepare(tmp_path, steps=5, learning_rate_decay_steps=4, refiner_learning_rate=0.002)
+    seen: list[float] = []
+    run.networks.refiner_optimiser.register_step_pre_hook(
+        lambda optimiser, _arguments, _keywords: seen.append(optimiser.param_groups[0]["lr"])
+    )
+    train(run, None)
+    assert seen[3:] == pytest.approx([0.002, 0.002, 0.0015, 0.001, 0.0005])
+
+
+@pytest.mark.parametrize("reuse", [False, True])
+def test_the_discriminator_can_judge_the_refinements_of_the_refiners_update(
+    tmp_path: Path, reuse: bool
+) -> None:
+    run = prepare(
+        tmp_path, steps=2, warmup_refiner_steps=0, warmup_discriminator_steps=0, history_capacity=0,
+        reuse_refined=reuse, discriminator_updates_per_step=2,
+    )  # fmt: skip
+    refined: list[torch.Tensor] = []
+    judged: list[torch.Tensor] = []
+    run.refiner.forward.register_forward_hook(lambda _module, _inputs, out: refined.append(out.detach()))
+    run.discriminator.forward.register_forward_pre_hook(lambda _module, inputs: judged.append(inputs[0]))
+    train(run, None)
+    by_refiner, by_discriminator = (
+        [images[: len(images) // 2] for images in judged if len(images) == 2 * run.config.batch_size],
+        refined,
+    )
+    same = [any(torch.equal(one, other) for other in by_discriminator) for one in by_refiner]
+    assert len(same) == 4
+    assert all(same)
+    assert run.clock.refiner_updates == 2
+    # Two passes for the updates of R; D asks for two a step, of which it can spare the first.
+    assert len(refined) == 2 + (2 if reuse else 4)
+
+
 def test_the_average_of_the_refiner_follows_it(tmp_path: Path) -> None:
     run = prepare(tmp_path, ema_decay=0.5)
     train(run, None)

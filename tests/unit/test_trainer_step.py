@@ -80,7 +80,7 @@ def test_the_refiners_gradient_has_an_adversarial_term() -> None:
     gradients = []
     for adversarial in (True, False):
         pair = Pair(settings())
-        terms = refiner_step(
+        terms, _ = refiner_step(
             pair.refiner,
             pair.discriminator.module,
             pair.objective,
@@ -99,7 +99,7 @@ def test_the_refiner_learns_to_look_real_to_a_fixed_discriminator() -> None:
     for _ in range(60):
         discriminator_step(pair.discriminator, pair.objective, synthetic, real)
     losses = [
-        refiner_step(pair.refiner, pair.discriminator.module, pair.objective, synthetic, None)[
+        refiner_step(pair.refiner, pair.discriminator.module, pair.objective, synthetic, None)[0][
             "realism_loss"
         ].item()
         for _ in range(30)
@@ -214,7 +214,7 @@ def test_edges_agree_through_grain_that_hides_none_of_them() -> None:
 
 def test_both_steps_report_finite_numbers_under_their_names() -> None:
     pair = Pair(settings())
-    refined_terms = refiner_step(pair.refiner, pair.discriminator.module, pair.objective, images(0), None)
+    refined_terms, _ = refiner_step(pair.refiner, pair.discriminator.module, pair.objective, images(0), None)
     terms = discriminator_step(pair.discriminator, pair.objective, images(0), images(1))
     assert tuple(refined_terms) == REFINER_TERMS
     assert tuple(terms) == DISCRIMINATOR_TERMS
