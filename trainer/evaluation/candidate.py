@@ -11,6 +11,7 @@ from model.card import ModelCard, read_card
 from model.errors import CardError
 from model.noise import noise_field
 from trainer.errors import DataError
+from trainer.evaluation.alarms import run_alarms
 from trainer.samples import refine_levels
 from trainer.sources import Images
 from trainer.trained import load_trained
@@ -23,10 +24,14 @@ class Candidate:
     """A refiner under evaluation."""
 
     name: str
+    source: str
+    """Where it comes from, and of a run its step."""
     channels: int
     bit_depth: int
     refine: Callable[[Images, int], Images]
     """Grey levels [N, H, W, C] and the seed of the first image's noise → refined grey levels."""
+    alarms: tuple[str, ...] = ()
+    """What the training run raised, where the refiner is that of a run."""
 
 
 def load_candidate(path: Path, tell: Callable[[str], None]) -> Candidate:
@@ -37,10 +42,12 @@ def load_candidate(path: Path, tell: Callable[[str], None]) -> Candidate:
 def _from_run(path: Path, tell: Callable[[str], None]) -> Candidate:
     trained = load_trained(path, tell)
     return Candidate(
+        path.resolve().name,
         f"{path} at step {trained.step}",
         trained.refiner.config.channels,
         trained.bit_depth,
         lambda images, seed: refine_levels(trained.refiner, images, seed),
+        run_alarms(trained.folder.metrics),
     )
 
 
@@ -56,8 +63,19 @@ def _from_onnx(path: Path) -> Candidate:
     except CardError as error:
         raise DataError(f"{path} is not a refiner: {error}") from error
     return Candidate(
-        str(path), card.channels, card.bit_depth, lambda images, seed: _run(session, card, images, seed)
+        _published_name(path),
+        str(path),
+        card.channels,
+        card.bit_depth,
+        lambda images, seed: _run(session, card, images, seed),
     )
+
+
+def _published_name(path: Path) -> str:
+    """`<name>/<version>` in a model repository, else the file's own name."""
+    version, name = path.resolve().parent, path.resolve().parent.parent
+    in_repository = path.name == "refiner.onnx" and version.name.isdecimal()
+    return f"{name.name}/{version.name}" if in_repository else path.name
 
 
 def _run(session: onnxruntime.InferenceSession, card: ModelCard, images: Images, seed: int) -> Images:

@@ -11,7 +11,7 @@ from trainer.sampling import stream_seed
 from trainer.sources import Images
 
 COLUMNS = 9
-MOST_CHANGED = 8
+MOST_CHANGED = 6
 SURROUNDINGS_PX = 6
 """What is shown of the image around a region, at least."""
 SMALLEST_CUTOUT_PX = 32
@@ -55,9 +55,14 @@ def sample(count: int, index: int) -> list[int]:
     return sorted(rng.permutation(count)[:COLUMNS].tolist())
 
 
-def worst_pairs(synthetic: Images, refined: Images, regions: Sequence[Region]) -> tuple[Pair, ...]:
-    """The regions that lost most, cut out with their surroundings."""
-    return tuple(_cut_out(synthetic[region.image], refined[region.image], region) for region in regions)
+def worst_pairs(
+    synthetic: Images, refined: Images, regions: Sequence[Region], names: Sequence[int]
+) -> tuple[Pair, ...]:
+    """The regions that lost most, cut out with their surroundings; `names` as in most_changed."""
+    return tuple(
+        _cut_out(synthetic[region.image], refined[region.image], region, names[region.image])
+        for region in regions
+    )
 
 
 def most_changed(synthetic: Images, refined: Images, names: Sequence[int]) -> tuple[Pair, ...]:
@@ -82,7 +87,7 @@ def mean_changes(synthetic: Images, refined: Images) -> "np.ndarray[tuple[int], 
     return np.array([np.abs(a.astype(np.int32) - b.astype(np.int32)).mean() for a, b in pairs])
 
 
-def _cut_out(before: Images, after: Images, region: Region) -> Pair:
+def _cut_out(before: Images, after: Images, region: Region, name: int) -> Pair:
     height, width = before.shape[:2]
     x1, y1, x2, y2 = region.box
     left, right = _reach(x1, x2, width)
@@ -94,7 +99,7 @@ def _cut_out(before: Images, after: Images, region: Region) -> Pair:
         before[part],
         after[part],
         (x1 - left, y1 - top, x2 - left, y2 - top),
-        (f"image {region.image}", f"{kept}, {shift}" if kept else shift),
+        (f"image {name}", f"{kept}, {shift}" if kept else shift),
     )
 
 

@@ -190,7 +190,7 @@ def _mark(mark: Mark, axis: Axis, top: float, bottom: float) -> str:
 
 def _row(row: Row, axis: Axis, middle: float, bars_from: float | None) -> str:
     mean = axis.at(row.mean)
-    parts = [_text(0, middle + 4, shorten(row.name, 17), "name", "start", title=row.name)]
+    parts = [_text(0, middle + 4, shorten(row.name, 15), "name", "start", title=row.name)]
     if bars_from is not None:
         a, b = sorted((axis.at(bars_from), mean))
         parts.append(

@@ -12,13 +12,17 @@ from trainer.evaluation.results import CandidateResult, EstimatorChange, Preserv
 
 MAX_SHIFT_PX, MIN_STRUCTURE_KEPT = 1.0, 0.6
 """The service's thresholds."""
+MANY_PAIRS, FEW_PAIRS = 12, 6
+"""Of the worst regions of a refiner, alone on the page and beside others; half as many whole images."""
 
 
 def preservation(report: Report, pictures: Pictures, inline: Inline) -> str:
     """The whole section."""
     several = len(report.candidates) > 1
+    most = FEW_PAIRS if several else MANY_PAIRS
     parts = [
-        (_heading(index, candidate.name) if several else "") + _candidate(index, candidate, shown, inline)
+        (_heading(index, candidate.name) if several else "")
+        + _candidate(index, candidate, shown, inline, most)
         for index, (candidate, shown) in enumerate(zip(report.candidates, pictures.candidates, strict=True))
     ]
     return (
@@ -36,13 +40,18 @@ def _heading(index: int, name: str) -> str:
     return f"<h3 class='candidate'>{swatch(look(index))}{escape(name)}</h3>"
 
 
-def _candidate(index: int, candidate: CandidateResult, shown: Refinements, inline: Inline) -> str:
+def _candidate(index: int, candidate: CandidateResult, shown: Refinements, inline: Inline, most: int) -> str:
     kept = candidate.preservation
     return (
         f"<p>{_sentence(kept)}</p><div class='charts'>{_histograms(kept, look(index), candidate.name)}</div>"
         + (_estimator(kept.estimator) if kept.estimator else "")
-        + _gallery("Worst regions", "those that lost most, worst first", shown.worst, inline)
-        + _gallery("Changed most", "whole images, by mean change of grey level", shown.most_changed, inline)
+        + _gallery("Worst regions", "those that lost most, worst first", shown.worst[:most], inline)
+        + _gallery(
+            "Changed most",
+            "whole images, by mean change of grey level",
+            shown.most_changed[: most // 2],
+            inline,
+        )
     )
 
 
