@@ -119,6 +119,12 @@ class EstimatorChange:
     """The value that 95 % of the images do better than."""
     per_class: Mapping[str, float]
     """Classification: agreement per class; else empty."""
+    score_before: float | None = None
+    """The estimator's own score (accuracy, IoU, …) against the labels, before refinement."""
+    score_after: float | None = None
+    """The same after: what falls here and not before is either content or a style it does not know."""
+    of_both: "EstimatorChange | None" = None
+    """The same of an estimator that has also learned from refined images, and so knows their style."""
 
 
 Arm = Literal["synthetic", "refined", "both", "real"]
