@@ -1,0 +1,251 @@
+"""Labels and task files from outside: what is read, how it follows the images, and what is refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from trainer.errors import ConfigError, DataError
+from trainer.labels.index import ImageIndex, index_images
+from trainer.labels.labels import Labels, labels_of
+from trainer.labels.masks import polygon_mask, run_length_mask
+from trainer.labels.reading import Meaning, read_labels
+from trainer.labels.regions import regions_of
+from trainer.labels.task import Task, load_task
+from trainer.sources import Reading, Source, parse_source
+
+Pixels = NDArray[Any]
+PLAIN = Reading()
+
+
+def folder(
+    path: Path, names: tuple[str, ...] = ("a.png", "b.png"), size: tuple[int, int] = (8, 10)
+) -> Source:
+    for name in names:
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.zeros(size, np.uint8)).save(path / name)
+    return parse_source("synthetic", str(path))
+
+
+def npz(path: Path, **arrays: Any) -> Path:
+    np.savez(path, **arrays)
+    return path
+
+
+def coco(path: Path, annotations: list[dict[str, Any]], names: tuple[str, ...] = ("b.png", "a.png")) -> Path:
+    images = [{"id": place, "file_name": name} for place, name in enumerate(names)]
+    document = {"images": images, "annotations": annotations, "categories": [{"id": 7, "name": "seven"}]}
+    path.write_text(json.dumps(document))
+    return path
+
+
+def index(tmp_path: Path) -> ImageIndex:
+    return index_images(folder(tmp_path / "images"))
+
+
+def test_minus_one_and_nan_are_no_box() -> None:
+    boxes = np.array([[[1, 2, 3, 4], [-1, -1, -1, -1]], [[np.nan] * 4, [0, 0, 0, 0]]])
+    labels = labels_of("boxes", boxes, "x")
+    np.testing.assert_array_equal(np.isfinite(labels.values).all(axis=2), [[True, False], [False, False]])
+
+
+def test_classes_that_are_no_answer_are_left_out() -> None:
+    labels = labels_of("classification", np.array([0, 3, -1, 5]), "x", leave_out=(0,))
+    np.testing.assert_array_equal(labels.answers, [False, True, False, True])
+
+
+@pytest.mark.parametrize(
+    ("kind", "array", "words"),
+    [
+        ("classification", np.zeros((2, 2), int), "classes are [N]"),
+        ("classification", np.array([0.5]), "not whole numbers"),
+        ("segmentation", np.zeros((2, 4), int), "masks are [N, H, W]"),
+        ("segmentation", np.full((1, 2, 2), -1), "holds -1"),
+        ("boxes", np.array([[5, 5, 5, 9]]), "box 0 of image 0"),
+        ("keypoints", np.zeros((2, 3)), "keypoints are [N, K, 2]"),
+        ("regression", np.array([[1.0], [np.inf]]), "the first in row 1"),
+        ("regression", np.array(["a"]), "labels are numbers"),
+    ],
+)
+def test_labels_of_a_wrong_form_are_refused_in_one_sentence(kind: Any, array: Pixels, words: str) -> None:
+    with pytest.raises(DataError, match=r"^x.*") as refused:
+        labels_of(kind, array, "x")
+    assert words in str(refused.value)
+
+
+def test_labels_of_another_number_of_images_are_refused(tmp_path: Path) -> None:
+    path = npz(tmp_path / "x.npz", digit=np.arange(3))
+    with pytest.raises(DataError, match=r"labels of 3 images.* holds 2"):
+        read_labels(f"{path}:digit", Meaning("classification"), index(tmp_path), PLAIN)
+
+
+def test_geometry_follows_resize_and_crop(tmp_path: Path) -> None:
+    """8x10 px, doubled to 16x20, of which the central 8x10 begin at (4, 5)."""
+    reading = Reading(resize=(16, 20), crop=(8, 10))
+    mask = np.zeros((2, 8, 10), np.uint8)
+    mask[:, 3:5, 4:6] = 1
+    arrays = {"boxes": np.array([[4, 3, 6, 5], [0, 0, 2, 2]]), "points": np.full((2, 1, 2), (5.0, 4.0))}
+    path = npz(tmp_path / "x.npz", **arrays, masks=mask)
+
+    def read(kind: Any, key: str) -> Pixels:
+        return read_labels(f"{path}:{key}", Meaning(kind), index(tmp_path), reading).values
+
+    np.testing.assert_allclose(read("boxes", "boxes")[0, 0], [3, 2, 7, 6])
+    assert np.isnan(read("boxes", "boxes")[1]).all(), "it was cut off"
+    np.testing.assert_allclose(read("keypoints", "points")[0, 0], [5, 4])
+    followed = read("segmentation", "masks")[0]
+    assert followed.shape == (8, 10)
+    assert followed[2:6, 3:7].all()
+    assert followed.sum() == 16
+
+
+def test_a_table_is_matched_by_file_name(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("file,yaw,pitch\nb.png,3,4\nother.png,9,9\na.png,1,2\n")
+    labels = read_labels(str(tmp_path / "x.csv"), Meaning("regression"), index(tmp_path), PLAIN)
+    np.testing.assert_array_equal(labels.values, [[1, 2], [3, 4]])
+    assert labels.names == ("yaw", "pitch")
+    one = read_labels(f"{tmp_path / 'x.csv'}:pitch", Meaning("classification"), index(tmp_path), PLAIN)
+    np.testing.assert_array_equal(one.values, [2, 4])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("name,yaw\na.png,1\n", "no column 'file'"),
+        ("file,yaw\na.png,1\n", "says nothing about 1 of the 2"),
+        ("file,yaw\na.png,1\nb.png,x\n", "line 3"),
+        ("file,yaw\na.png,1\nb.png,2\nb.png,2\n", "2 rows of b.png"),
+    ],
+)
+def test_a_table_that_does_not_fit_is_refused(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "x.csv").write_text(text)
+    with pytest.raises(DataError) as refused:
+        read_labels(str(tmp_path / "x.csv"), Meaning("regression"), index(tmp_path), PLAIN)
+    assert words in str(refused.value)
+
+
+def test_coco_is_read_as_each_kind(tmp_path: Path) -> None:
+    square = [4.0, 2.0, 8.0, 2.0, 8.0, 6.0, 4.0, 6.0]
+    common = {"category_id": 7, "bbox": [4, 2, 4, 4]}
+    path = coco(
+        tmp_path / "x.json",
+        [
+            {**common, "image_id": 1, "segmentation": [square], "keypoints": [1, 2, 2, 5, 5, 0]},
+            {**common, "image_id": 0, "segmentation": {"size": [8, 10], "counts": [9, 3, 68]},
+             "keypoints": [3, 4, 1, 6, 7, 2]},
+        ],
+    )  # fmt: skip
+
+    def read(kind: Any) -> Labels:
+        return read_labels(str(path), Meaning(kind), index(tmp_path), PLAIN)
+
+    np.testing.assert_array_equal(read("boxes").values[:, 0], [[4, 2, 8, 6]] * 2)
+    assert read("classification").class_names == {7: "seven"}
+    np.testing.assert_array_equal(read("keypoints").values[1], [[3, 4], [6, 7]])
+    assert np.isnan(read("keypoints").values[0, 1]).all(), "its visibility is 0"
+    masks = read("segmentation").values
+    assert masks[0, 2:6, 4:8].all()
+    assert masks[0].sum() == 16
+    assert masks[1, 1:4, 1].all(), "run lengths go down the columns"
+    assert masks[1].sum() == 3
+
+
+def test_an_image_that_coco_does_not_list_is_named(tmp_path: Path) -> None:
+    path = coco(tmp_path / "x.json", [], ("a.png",))
+    with pytest.raises(DataError, match=r"says nothing about 1 of the 2 .* b\.png"):
+        read_labels(str(path), Meaning("boxes"), index(tmp_path), PLAIN)
+
+
+def test_compressed_run_lengths_are_those_of_coco() -> None:
+    """Runs 9, 3, 68 of a 8x10 mask; the fourth on would be written as a difference to the last but one."""
+    mask = run_length_mask("93T2", [8, 10])
+    assert (mask.sum(), mask[1:4, 1].all()) == (3, True)
+    np.testing.assert_array_equal(run_length_mask("222O", [1, 7]), run_length_mask([2, 2, 2, 1], [1, 7]))
+
+
+@pytest.mark.parametrize("counts", ["93", "9 3", "T", [1, 2], None, [90, -10]])
+def test_run_lengths_that_do_not_fit_are_refused(counts: object) -> None:
+    with pytest.raises(ValueError, match="mask"):
+        run_length_mask(counts, [8, 10])
+
+
+def test_a_polygon_covers_the_pixels_whose_middles_it_holds() -> None:
+    mask = polygon_mask([[1.0, 1.0, 4.0, 1.0, 4.0, 3.0, 1.0, 3.0]], 5, 6)
+    wanted = np.zeros((5, 6), np.bool_)
+    wanted[1:3, 1:4] = True
+    np.testing.assert_array_equal(mask, wanted)
+
+
+def test_regions_lie_round_what_the_labels_show() -> None:
+    masks = np.zeros((2, 8, 10), int)
+    masks[1, 2:4, 3:7], masks[1, 6, 6] = 1, 5
+    around = regions_of(labels_of("segmentation", masks, "x"), 8, 10)
+    np.testing.assert_array_equal(around.boxes, [[3, 2, 7, 4], [6, 6, 7, 7]])
+    np.testing.assert_array_equal(around.images, [1, 1])
+    points = np.array([[[2.5, 3.0], [-1.0, 5.2]], [[np.nan] * 2, [4.0, 4.0]], [[50.0, 50.0]] * 2])
+    around = regions_of(labels_of("keypoints", points, "x"), 8, 10)
+    np.testing.assert_array_equal(around.boxes, [[0, 3, 3, 6], [4, 4, 5, 5]])
+    np.testing.assert_array_equal(around.images, [0, 1])
+    whole = regions_of(labels_of("regression", np.arange(2.0), "x"), 8, 10)
+    np.testing.assert_array_equal(whole.boxes, [[0, 0, 10, 8]] * 2)
+
+
+TASK = """
+kind = "regression"
+labels = "set.npz:angle"
+regions = "set.npz:boxes"
+names = ["yaw"]
+[test]
+images = "set.npz:images"
+labels = "set.npz:ordinal"
+groups = "set.npz:person"
+rank = { column = 0, sign = -1 }
+"""
+
+
+def task(tmp_path: Path, text: str) -> Task:
+    npz(
+        tmp_path / "set.npz",
+        images=np.zeros((4, 8, 10), np.uint8),
+        angle=np.arange(4.0),
+        boxes=np.full((4, 4), (1, 1, 3, 3)),
+        ordinal=np.arange(4),
+        person=np.array([3, 3, 5, 5]),
+    )
+    (tmp_path / "task.toml").write_text(text)
+    return load_task(tmp_path / "task.toml", f"{tmp_path / 'set.npz'}:images")
+
+
+def test_a_task_is_read_with_paths_beside_its_file(tmp_path: Path) -> None:
+    read = task(tmp_path, TASK)
+    assert (read.labels.values.shape, read.regions.of, len(read.regions)) == ((4, 1), "boxes", 4)
+    assert read.test.rank is not None
+    assert read.test.groups is not None
+    np.testing.assert_array_equal(read.test.groups, [3, 3, 5, 5])
+    assert not read.survives_moves
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("regression", "regresion"), "kind"),
+        (('names = ["yaw"]', "nam = 1"), "nam"),
+        (('names = ["yaw"]', "leave_out = [0]"), "leave_out belongs to a classification"),
+        (("column = 0", "column = 1"), "rank has column 1, there are 1 names"),
+        (("sign = -1", "sign = 0"), "sign"),
+    ],
+)
+def test_a_task_file_with_a_fault_is_refused(tmp_path: Path, change: tuple[str, str], words: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        task(tmp_path, TASK.replace(*change))
+    assert words in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_labels_that_are_missing_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no array 'angles'"):
+        task(tmp_path, TASK.replace("npz:angle", "npz:angles"))
