@@ -1,4 +1,4 @@
-"""The local discriminator D: one answer for every patch of the image (paper, section 2.2)."""
+"""The discriminator D: one answer for every patch of the image (paper, section 2.2), or one for all of it."""
 
 from typing import Annotated, Literal
 
@@ -33,7 +33,16 @@ class PoolLayer(BaseModel):
     stride: PositiveInt = 1
 
 
-Layer = Annotated[ConvLayer | PoolLayer, Field(discriminator="kind")]
+class MeanLayer(BaseModel):
+    """The mean of every feature over the whole image: what follows judges the image, not its patches."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["mean"] = "mean"
+
+
+AnyLayer = ConvLayer | PoolLayer | MeanLayer
+Layer = Annotated[AnyLayer, Field(discriminator="kind")]
 
 GAZE_LAYERS: tuple[ConvLayer | PoolLayer, ...] = (
     ConvLayer(channels=96, kernel_size=3, stride=2),
@@ -63,6 +72,12 @@ DEFAULT_LAYERS: tuple[ConvLayer | PoolLayer, ...] = (
 """Ours: 13 px, too little to see which objects an image shows, so that D judges how they look. The first
 layer keeps the full resolution: grain shows there, and a stride in it would print its grid on the images."""
 
+GLOBAL_LAYERS: tuple[AnyLayer, ...] = (*DEFAULT_LAYERS[:-1], MeanLayer(), DEFAULT_LAYERS[-1])
+"""Ours with the mean over the image before the last layer: the very weights of DEFAULT_LAYERS, but one answer
+per image, for the paper's ablation (section 3.3). There a fully connected layer judges the image; a mean
+takes images of any size. The hidden layer behind it combines features of the whole image; without one, the
+answer would be no more than the mean of the patches' answers."""
+
 
 class DiscriminatorConfig(BaseModel):
     """The shape of a discriminator. Its answer, a convolution 1×1 to two logits, needs no layer here."""
@@ -78,10 +93,12 @@ class DiscriminatorConfig(BaseModel):
     """Divide every convolution by its largest singular value (Miyato et al. 2018)."""
 
     @property
-    def receptive_field(self) -> int:
-        """Side of the square of input pixels that one logit depends on, px."""
+    def receptive_field(self) -> int | None:
+        """Side of the square of input pixels that one logit depends on, px; None: it sees the whole image."""
         side, jump = 1, 1
         for layer in self.layers:
+            if isinstance(layer, MeanLayer):
+                return None
             side += (layer.kernel_size - 1) * jump
             jump *= layer.stride
         return side
@@ -89,6 +106,9 @@ class DiscriminatorConfig(BaseModel):
     def output_size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of the logit map, in patches, for an image of this height and width in px."""
         for layer in self.layers:
+            if isinstance(layer, MeanLayer):
+                height, width = 1, 1
+                continue
             height = (height - 1) // layer.stride + 1
             width = (width - 1) // layer.stride + 1
         return height, width
@@ -125,7 +145,9 @@ def evidence_of_refined(logits: Tensor) -> Tensor:
     return logits[:, REFINED] - logits[:, REAL]
 
 
-def _stage(layer: ConvLayer | PoolLayer, channels: int, config: DiscriminatorConfig) -> nn.Module:
+def _stage(layer: AnyLayer, channels: int, config: DiscriminatorConfig) -> nn.Module:
+    if isinstance(layer, MeanLayer):
+        return nn.AdaptiveAvgPool2d(1)
     if isinstance(layer, PoolLayer):
         return nn.MaxPool2d(layer.kernel_size, layer.stride, padding=layer.kernel_size // 2)
     return nn.Sequential(_convolution(channels, layer, config), nn.LeakyReLU(config.negative_slope))

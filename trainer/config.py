@@ -208,8 +208,11 @@ class TrainConfig(BaseModel):
         0, ge=0, le=64, description="noise inputs drawn once per image", json_schema_extra=REFINER
     )
 
-    discriminator_layers: Literal["default", "gaze", "hand"] = Field(
-        "default", description="layers of the local discriminator", json_schema_extra=DISCRIMINATOR
+    discriminator_layers: Literal["default", "gaze", "hand", "global"] = Field(
+        "default",
+        description="layers of the discriminator; all judge patches but global, which has those of default "
+        "and one answer per image",
+        json_schema_extra=DISCRIMINATOR,
     )
     discriminator_negative_slope: float = Field(
         0.0,

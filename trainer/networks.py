@@ -9,6 +9,7 @@ from model.card import NoiseSpec
 from model.discriminator import (
     DEFAULT_LAYERS,
     GAZE_LAYERS,
+    GLOBAL_LAYERS,
     HAND_LAYERS,
     DiscriminatorConfig,
     LocalDiscriminator,
@@ -17,7 +18,7 @@ from model.refiner import Refiner, RefinerConfig
 from trainer.config import TrainConfig
 from trainer.sampling import stream_seed
 
-LAYERS = {"default": DEFAULT_LAYERS, "gaze": GAZE_LAYERS, "hand": HAND_LAYERS}
+LAYERS = {"default": DEFAULT_LAYERS, "gaze": GAZE_LAYERS, "hand": HAND_LAYERS, "global": GLOBAL_LAYERS}
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The local discriminator: the paper's sizes, one answer for every patch."""
+"""The discriminator: the paper's sizes, one answer for every patch, or one for the image."""
 
 import pytest
 
@@ -7,17 +7,20 @@ torch = pytest.importorskip("torch")
 from model.discriminator import (  # noqa: E402
     DEFAULT_LAYERS,
     GAZE_LAYERS,
+    GLOBAL_LAYERS,
     HAND_LAYERS,
+    AnyLayer,
     ConvLayer,
     DiscriminatorConfig,
     LocalDiscriminator,
+    MeanLayer,
     PoolLayer,
     evidence_of_refined,
 )
 
 pytestmark = pytest.mark.train
 
-Layers = tuple[ConvLayer | PoolLayer, ...]
+Layers = tuple[AnyLayer, ...]
 
 
 @pytest.mark.parametrize(("layers", "parameters"), [(GAZE_LAYERS, 75_906), (HAND_LAYERS, 178_050)])
@@ -50,7 +53,12 @@ def test_the_declared_receptive_field_is_the_one_an_impulse_finds(layers: Layers
 
 @pytest.mark.parametrize(
     ("layers", "image", "patches"),
-    [(GAZE_LAYERS, (35, 55), (9, 14)), (HAND_LAYERS, (224, 224), (7, 7)), (DEFAULT_LAYERS, (1, 2), (1, 1))],
+    [
+        (GAZE_LAYERS, (35, 55), (9, 14)),
+        (HAND_LAYERS, (224, 224), (7, 7)),
+        (DEFAULT_LAYERS, (1, 2), (1, 1)),
+        (GLOBAL_LAYERS, (35, 55), (1, 1)),
+    ],
 )
 def test_there_is_one_pair_of_logits_for_every_patch(
     layers: Layers, image: tuple[int, int], patches: tuple[int, int]
@@ -61,6 +69,46 @@ def test_there_is_one_pair_of_logits_for_every_patch(
 
     assert config.output_size(*image) == patches
     assert logits.shape == (3, 2, *patches)
+
+
+def test_the_global_answer_depends_on_every_pixel_and_says_so() -> None:
+    torch.manual_seed(0)
+    config = DiscriminatorConfig(layers=GLOBAL_LAYERS)
+    image = torch.randn(1, 1, 20, 31, requires_grad=True)
+
+    evidence_of_refined(LocalDiscriminator(config)(image)).sum().backward()
+
+    assert config.receptive_field is None
+    assert image.grad is not None
+    assert bool((image.grad != 0).all())
+
+
+def test_the_global_discriminator_has_the_weights_of_the_local_one_and_no_others() -> None:
+    local, whole = (
+        [list(weight.shape) for weight in LocalDiscriminator(DiscriminatorConfig(layers=layers)).parameters()]
+        for layers in (DEFAULT_LAYERS, GLOBAL_LAYERS)
+    )
+
+    assert whole == local
+
+
+def test_the_global_answer_is_more_than_the_mean_of_the_patches_answers() -> None:
+    torch.manual_seed(0)
+    whole = LocalDiscriminator(DiscriminatorConfig(layers=GLOBAL_LAYERS))
+    local = LocalDiscriminator(DiscriminatorConfig(layers=DEFAULT_LAYERS))
+    for to, source in zip(local.parameters(), whole.parameters(), strict=True):
+        to.data.copy_(source.data)
+    image = torch.randn(2, 1, 24, 24)
+
+    assert not torch.allclose(whole(image), local(image).mean(dim=(2, 3), keepdim=True), atol=1e-4)
+
+
+def test_one_image_is_judged_the_same_whatever_shares_its_batch() -> None:
+    torch.manual_seed(0)
+    discriminator = LocalDiscriminator(DiscriminatorConfig(layers=GLOBAL_LAYERS))
+    images = torch.randn(3, 1, 24, 24)
+
+    assert torch.allclose(discriminator(images)[1:2], discriminator(images[1:2]), atol=1e-6)
 
 
 def test_the_gaze_discriminator_judges_126_patches() -> None:
@@ -109,14 +157,19 @@ def test_a_layer_can_be_read_from_plain_data() -> None:
         "layers": [
             {"kind": "conv", "channels": 8, "kernel_size": 3, "stride": 2},
             {"kind": "pool", "kernel_size": 3},
+            {"kind": "mean"},
         ]
     }
 
     config = DiscriminatorConfig.model_validate(plain)
 
-    assert config.layers == (ConvLayer(channels=8, kernel_size=3, stride=2), PoolLayer(kernel_size=3))
+    assert config.layers == (
+        ConvLayer(channels=8, kernel_size=3, stride=2),
+        PoolLayer(kernel_size=3),
+        MeanLayer(),
+    )
 
 
-def thin(layer: ConvLayer | PoolLayer) -> ConvLayer | PoolLayer:
+def thin(layer: AnyLayer) -> AnyLayer:
     """The same field with one channel."""
     return layer.model_copy(update={"channels": 1}) if isinstance(layer, ConvLayer) else layer
