@@ -39,7 +39,7 @@ class Classification:
     def network(self) -> nn.Module:
         """One logit per class."""
         frame = self.frame
-        return whole_image_network(frame.channels, frame.height, frame.width, len(self.classes))
+        return whole_image_network(frame.channels, frame.height, frame.width, len(self.classes), dropout=0.3)
 
     def targets(self, labels: Labels) -> Tensor:
         """int64 [N]: places in `classes`; DataError for a class that is not among them."""

@@ -33,7 +33,7 @@ def block(channels_in: int, channels_out: int, stride: int = 1, kernel: int = 3)
     )
 
 
-def whole_image_network(channels: int, height: int, width: int, outputs: int) -> nn.Module:
+def whole_image_network(channels: int, height: int, width: int, outputs: int, dropout: float) -> nn.Module:
     """One answer [N, outputs] for an image: for classes and for regressions.
 
     Keeps a grid of 4x4 places, because an answer may depend on where something is.
@@ -50,7 +50,7 @@ def whole_image_network(channels: int, height: int, width: int, outputs: int) ->
         wider = min(96, 32 if known < 32 else 2 * known)
         layers += [block(known, wider, 2)]
         known, height, width = wider, (height + 1) // 2, (width + 1) // 2
-    layers += [block(known, max(64, known)), nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Dropout(0.3)]
+    layers += [block(known, max(64, known)), nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Dropout(dropout)]
     layers += [nn.Linear(16 * max(64, known), outputs)]
     return nn.Sequential(*layers)
 

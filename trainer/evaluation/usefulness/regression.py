@@ -49,7 +49,7 @@ class Regression:
     def network(self) -> nn.Module:
         """One output per column."""
         frame = self.frame
-        return whole_image_network(frame.channels, frame.height, frame.width, len(self.mean))
+        return whole_image_network(frame.channels, frame.height, frame.width, len(self.mean), dropout=0.0)
 
     def targets(self, labels: Labels) -> Tensor:
         """float32 [N, D], standardised."""

@@ -1,0 +1,238 @@
+"""Usefulness: metrics with known values, augmentation whose labels follow, and the arms of a trial."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+torch = pytest.importorskip("torch")
+
+from trainer.errors import DataError  # noqa: E402
+from trainer.evaluation.usefulness.augmentation import draw_moves, restyle  # noqa: E402
+from trainer.evaluation.usefulness.boxes import Boxes, box_iou  # noqa: E402
+from trainer.evaluation.usefulness.change import measure_estimator_change  # noqa: E402
+from trainer.evaluation.usefulness.frame import Frame  # noqa: E402
+from trainer.evaluation.usefulness.keypoints import Keypoints  # noqa: E402
+from trainer.evaluation.usefulness.kinds import estimation_for  # noqa: E402
+from trainer.evaluation.usefulness.learning import Learning  # noqa: E402
+from trainer.evaluation.usefulness.segmentation import Segmentation  # noqa: E402
+from trainer.evaluation.usefulness.statistics import average_precision, estimate, spearman  # noqa: E402
+from trainer.evaluation.usefulness.training import Pool, ask, train  # noqa: E402
+from trainer.evaluation.usefulness.trials import Trials, gap_closed, score_by_group  # noqa: E402
+from trainer.labels.labels import Labels, labels_of  # noqa: E402
+from trainer.labels.regions import whole_images  # noqa: E402
+from trainer.labels.task import LabelledImages, Rank, Task  # noqa: E402
+from trainer.sampling import generator  # noqa: E402
+
+pytestmark = pytest.mark.train
+Pixels = NDArray[Any]
+CPU = torch.device("cpu")
+SIDE = 16
+
+
+def squares(seed: int, count: int = 48, channels: int = 1) -> tuple[Pixels, dict[str, Labels]]:
+    """Dark squares of 5 px on a bright ground, in the left or the right half, and all their labels."""
+    rng = np.random.default_rng(seed)
+    images = np.full((count, SIDE, SIDE, channels), 180.0)
+    corners = rng.integers(0, (4, SIDE - 5), (count, 2))
+    side = np.arange(count) % 2
+    corners[:, 0] += 7 * side
+    masks = np.zeros((count, SIDE, SIDE), np.uint8)
+    for image, mask, (x, y) in zip(images, masks, corners, strict=True):
+        image[y : y + 5, x : x + 5] = 40
+        mask[y : y + 5, x : x + 5] = 1
+    images = np.clip(images + rng.normal(0, 5, images.shape), 0, 255).astype(np.uint8)
+    corners = corners.astype(np.float32)
+    arrays: dict[Any, Pixels] = {
+        "classification": side,
+        "segmentation": masks,
+        "boxes": np.concatenate([corners, corners + 5], axis=1),
+        "keypoints": np.stack([corners, corners + 5], axis=1),
+        "regression": corners,
+    }
+    return images, {kind: labels_of(kind, array, kind) for kind, array in arrays.items()}
+
+
+def learnt(kind: str, updates: int, *, augmented: bool = False) -> dict[str, float]:
+    """The scores of an estimator trained on squares, on other squares."""
+    (images, labels), (others, truth) = squares(0, 64), squares(1, 40)
+    frame = Frame.of(images, 96)
+    estimation = replace(estimation_for(labels[kind], frame), batch_size=16)  # type: ignore[type-var]
+    pool = Pool(frame.take(images), estimation.targets(labels[kind]), np.arange(len(images)))
+    network = train(estimation, pool, 0, augmented=augmented, updates=updates, device=CPU)
+    return estimation.score(ask(estimation, network, frame.take(others), CPU), truth[kind])
+
+
+@pytest.mark.parametrize(
+    ("kind", "metric", "updates", "least"),
+    [
+        ("classification", "accuracy", 40, 0.95),
+        ("segmentation", "foreground IoU", 60, 0.85),
+        ("boxes", "average precision at IoU 0.5", 80, 0.7),
+        ("keypoints", "points within 5 %", 120, 0.8),
+        ("regression", "1 - MAE / std", 60, 0.7),
+    ],
+)
+def test_an_estimator_learns_its_kind_of_label(kind: str, metric: str, updates: int, least: float) -> None:
+    scores = learnt(kind, updates)
+    assert next(iter(scores)) == metric
+    assert scores[metric] > least
+
+
+def test_the_same_seed_gives_the_same_estimator() -> None:
+    assert learnt("classification", 3, augmented=True) == learnt("classification", 3, augmented=True)
+
+
+@pytest.mark.parametrize("freedom", ["axes", "all"])
+def test_points_move_with_their_image(freedom: Any) -> None:
+    """A bright dot at each point: after the move, the brightest place is where the point says."""
+    images, points = torch.zeros(8, 1, 32, 48), torch.empty(8, 1, 2)
+    for image in range(8):
+        x, y = 16 + 2 * image, 20 - image
+        images[image, 0, y - 1 : y + 1, x - 1 : x + 1] = 1.0
+        points[image, 0] = torch.tensor((x, y))
+    moves = draw_moves(images, freedom, generator(3, "usefulness/augmentation"))
+    assert moves is not None
+    moved, wanted = moves.images(images)[:, 0], moves.points(points)[:, 0]
+    columns, rows = torch.arange(48) + 0.5, torch.arange(32) + 0.5
+    mass = moved.sum(dim=(1, 2))
+    centre = torch.stack([(moved.sum(1) * columns).sum(1) / mass, (moved.sum(2) * rows).sum(1) / mass], 1)
+    assert (wanted - points[:, 0]).abs().max() > 1
+    torch.testing.assert_close(centre, wanted, atol=0.15, rtol=0)
+
+
+def test_restyled_images_are_still_images_and_differ() -> None:
+    images = torch.rand(6, 3, 20, 24, generator=torch.Generator().manual_seed(0))
+    styled = restyle(images, 0.2, generator(0, "usefulness/augmentation"))
+    assert styled.shape == images.shape
+    assert styled.isfinite().all()
+    assert 0 <= float(styled.min()) <= float(styled.max()) <= 1
+    assert ((styled - images).abs().mean(dim=(1, 2, 3)) > 0.02).all()
+
+
+def test_answers_are_in_px_of_the_original_where_the_frame_is_smaller() -> None:
+    images, labels = squares(0, 6)
+    large = images.repeat(3, axis=1).repeat(3, axis=2)
+    frame = Frame.of(large, 20)
+    assert (frame.factor, frame.height) == (3, SIDE)
+    np.testing.assert_allclose(frame.take(large).numpy()[:, 0], images[..., 0])
+    tripled = labels_of("segmentation", labels["segmentation"].values.repeat(3, 1).repeat(3, 2), "x")
+    estimation = Segmentation.of(frame, tripled)
+    targets = estimation.targets(tripled)
+    np.testing.assert_array_equal(targets.numpy(), labels["segmentation"].values)
+    perfect = estimation.answers((targets[:, None].float() - 0.5) * 20)
+    assert estimation.score(perfect, tripled)["foreground IoU"] > 0.85
+    keypoints = Keypoints.of(frame, labels["keypoints"])
+    heat = torch.full((1, 2, 8, 8), -50.0)
+    heat[0, :, 2, 5] = 50.0
+    np.testing.assert_allclose(keypoints.answers(heat)[0, 0], (5.5 * 2 * 3, 2.5 * 2 * 3))
+
+
+def test_average_precision_is_the_area_under_the_curve() -> None:
+    """Right, wrong, right of 2: precision 1 up to recall 1/2, then 2/3."""
+    area = average_precision(np.array([0.9, 0.8, 0.7]), np.array([True, False, True]), 2)
+    assert area == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)
+    assert average_precision(np.array([0.1, 0.9]), np.array([True, False]), 2) == pytest.approx(0.25)
+
+
+def test_a_second_box_on_the_same_object_is_wrong() -> None:
+    truth = labels_of("boxes", np.array([[[0, 0, 4, 4], [8, 8, 12, 12]]]), "x")
+    estimation = Boxes(Frame(1, SIDE, SIDE, 1), 2)
+    said = np.array([[[0, 0, 4, 4, 0.9], [0, 0, 4, 3, 0.8], [8, 8, 12, 11, 0.7], [np.nan] * 5]])
+    scores = estimation.score(said, truth)
+    assert scores[estimation.metric] == pytest.approx(0.5 + 0.5 * 2 / 3)
+    assert scores["mean IoU"] == pytest.approx(0.5)
+    assert estimation.score(said[:, :1], truth)[estimation.metric] == pytest.approx(0.5)
+
+
+def test_overlap_of_boxes() -> None:
+    one, other = np.array([[0, 0, 4, 4]]), np.array([[2, 0, 6, 4], [4, 4, 5, 5]])
+    np.testing.assert_allclose(box_iou(one, other), [[8 / 24, 0]])
+
+
+def test_rank_correlation_shares_ranks_between_ties() -> None:
+    assert spearman(np.array([1.0, 2, 3]), np.array([10.0, 20, 90])) == pytest.approx(1.0)
+    # Ranks 0, 1, 2, 3 against 0.5, 0.5, 2.5, 2.5: 4 / sqrt(5 * 4).
+    assert spearman(np.arange(4.0), np.array([1.0, 1, 2, 2])) == pytest.approx(4 / 20**0.5)
+    assert spearman(np.arange(3.0), np.zeros(3)) == 0.0
+
+
+def test_the_gap_is_divided_by_its_mean_over_seeds() -> None:
+    closed = gap_closed({"synthetic": (0.5, 0.7), "refined": (0.8, 0.7), "real": (1.0, 1.0)})
+    assert closed is not None
+    assert closed.values == pytest.approx((0.75, 0.0))
+    assert gap_closed({"synthetic": (0.9,), "refined": (0.9,), "real": (0.9,)}) is None
+    assert gap_closed({"synthetic": (0.9,), "refined": (0.9,)}) is None
+    assert estimate([0.7, 0.74, 0.78]).high == pytest.approx(0.74 + 4.303 * 0.04 / 3**0.5, rel=1e-3)
+
+
+def test_scores_are_averaged_over_groups() -> None:
+    images = np.zeros((5, SIDE, SIDE, 1), np.uint8)
+    labels = labels_of("regression", np.array([1, 2, 3, 1, 2]), "x")
+    test = LabelledImages(images, labels, np.array([0, 0, 0, 7, 7]), Rank(column=0, sign=-1))
+    frame = Frame.of(images, 96)
+    estimation = estimation_for(labels, frame, rank=test.rank)
+    answers = np.array([[9.0], [5.0], [1.0], [3.0], [4.0]])
+    assert score_by_group(estimation, answers, test) == {"rank correlation": pytest.approx(0.0)}
+
+
+def task(kind: str = "classification", test_channels: int = 1) -> tuple[Task, Pixels]:
+    (images, labels), (real, truth) = squares(0), squares(1, 30, test_channels)
+    labelled = LabelledImages(real, truth[kind], None, None)
+    regions = whole_images(len(images), SIDE, SIDE)
+    return Task(kind, labels[kind], regions, True, labelled, labelled), images  # type: ignore[arg-type]
+
+
+def test_a_trial_trains_every_arm_and_keeps_what_does_not_depend_on_the_refiner() -> None:
+    told: list[str] = []
+    setting, images = task()
+    trials = Trials(setting, images, Learning(seeds=2, updates=2, variants=3), told.append)
+    usefulness = trials.measure(lambda part, _seed: part)
+    arms = [(score.arm, score.augmented) for score in usefulness.scores]
+    assert set(arms) == {(a, b) for a in ("synthetic", "refined", "both", "real") for b in (False, True)}
+    assert (len(arms), len(told), usefulness.metric, usefulness.test_images) == (8, 16, "accuracy", 30)
+    plain = {score.arm: score.primary.values for score in usefulness.scores if not score.augmented}
+    assert plain["synthetic"] == plain["refined"], "an identity refiner gives the synthetic arm again"
+    trials.measure(lambda part, _seed: 255 - part)
+    assert len(told) == 16 + 8, "synthetic and real were known"
+
+
+def test_a_refiner_with_noise_gives_several_variants() -> None:
+    setting, images = task()
+    trials = Trials(setting, images, Learning(seeds=1, updates=1, variants=3))
+    seeds: list[int] = []
+
+    def refine(part: Pixels, seed: int) -> Pixels:
+        seeds.append(seed)
+        noisy: Pixels = part // 2 + np.uint8(seed % 7)
+        return noisy
+
+    trials.measure(refine)
+    assert seeds == [0, 48, 48, 96, 96]
+
+
+def test_test_images_of_another_kind_are_refused_before_anything_is_trained() -> None:
+    setting, images = task(test_channels=3)
+    with pytest.raises(DataError, match="test images have 3 channels"):
+        Trials(setting, images, Learning())
+    setting, images = task()
+    unknown = replace(setting.test.labels, values=setting.test.labels.values + 1)
+    with pytest.raises(DataError, match="images of class 2"):
+        Trials(replace(setting, test=replace(setting.test, labels=unknown)), images, Learning())
+
+
+def test_an_estimator_sees_that_content_moved_and_that_nothing_changed() -> None:
+    images, labels = squares(0, 64)
+    learning = Learning(updates=50)
+    same = measure_estimator_change(labels["classification"], images, images, learning)
+    assert (same.mean, same.median, same.measure) == (1.0, 1.0, "same class")
+    assert same.of_both is not None
+    moved = measure_estimator_change(labels["classification"], images, images[:, :, ::-1], learning)
+    assert moved.mean < 0.3
+    assert set(moved.per_class) == {"0", "1"}
+    assert moved.score_before is not None
+    assert moved.score_after is not None
+    assert moved.score_after < 0.3
+    assert moved.score_before > 0.8
