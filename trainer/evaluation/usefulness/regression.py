@@ -29,7 +29,7 @@ class Regression:
     unit: str
     freedom: Freedom
     rank: Rank | None
-    updates: int = 900
+    updates: int = 1200
     batch_size: int = 64
     largest_occluder: float = 0.25
 
