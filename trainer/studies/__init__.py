@@ -1,0 +1,1 @@
+"""The paper's own studies: what it claims or leaves open, each as variants of one training run."""
