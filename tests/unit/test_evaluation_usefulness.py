@@ -130,6 +130,18 @@ def test_answers_are_in_px_of_the_original_where_the_frame_is_smaller() -> None:
     np.testing.assert_allclose(keypoints.answers(heat)[0, 0], (5.5 * 2 * 3, 2.5 * 2 * 3))
 
 
+def test_pixels_of_no_class_count_nowhere() -> None:
+    truth = labels_of("segmentation", np.array([[[0, 1, 2, 255], [0, 1, 2, 255]]]), "x", classes=True)
+    estimation = Segmentation.of(Frame(1, 2, 4, 1), truth)
+    assert (estimation.classes, estimation.metric) == (3, "mean IoU")
+    said = np.array([[[0, 1, 2, 1], [1, 1, 2, 2]]], np.uint8)
+    # Background 1 of 2, class 1 2 of 3, class 2 whole.
+    assert estimation.score(said, truth)["mean IoU"] == pytest.approx((1 / 2 + 2 / 3 + 1) / 3)
+    logits = torch.nn.functional.one_hot(torch.tensor(said).long(), 3).permute(0, 3, 1, 2) * 9.0
+    right = estimation.loss(logits[..., :3], estimation.targets(truth)[..., :3])
+    assert float(estimation.loss(logits, estimation.targets(truth))) == pytest.approx(float(right))
+
+
 def test_average_precision_is_the_area_under_the_curve() -> None:
     """Right, wrong, right of 2: precision 1 up to recall 1/2, then 2/3."""
     area = average_precision(np.array([0.9, 0.8, 0.7]), np.array([True, False, True]), 2)

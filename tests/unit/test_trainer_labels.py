@@ -15,7 +15,7 @@ from trainer.labels.labels import Labels, labels_of
 from trainer.labels.masks import polygon_mask, run_length_mask
 from trainer.labels.reading import Meaning, read_labels
 from trainer.labels.regions import regions_of
-from trainer.labels.task import Task, load_task
+from trainer.labels.task import Task, load_task, read_task_file
 from trainer.sources import Reading, Source, parse_source
 
 Pixels = NDArray[Any]
@@ -249,3 +249,26 @@ def test_a_task_file_with_a_fault_is_refused(tmp_path: Path, change: tuple[str, 
 def test_labels_that_are_missing_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no array 'angles'"):
         task(tmp_path, TASK.replace("npz:angle", "npz:angles"))
+
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "tasks"
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    ("name", "images", "answers"),
+    [
+        ("sudoku-digits", "images", 7091),
+        ("nuclei", "images", 4000),
+        ("eyes", "images", 8000),
+        ("ci-tiny", "synthetic", 600),
+    ],
+)
+def test_the_example_tasks_fit_their_data_sets(name: str, images: str, answers: int) -> None:
+    path = EXAMPLES / f"{name}.toml"
+    archive = (EXAMPLES / read_task_file(path).labels.rpartition(":")[0]).resolve()
+    if not archive.is_file():
+        pytest.skip("the data sets are not beside the checkout")
+    read = load_task(path, f"{archive}:{images}")
+    assert int(read.labels.answers.sum()) == answers
+    assert len(read.regions) > 0

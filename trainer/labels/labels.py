@@ -26,7 +26,8 @@ class Labels:
 
     kind: LabelKind
     values: NDArray[Any]
-    """classification: int64 [N], -1 for none. segmentation: int32 [N, H, W], 0 is background. boxes:
+    """classification: int64 [N], -1 for none. segmentation: int32 [N, H, W], 0 is background
+    (and of classes, 255 is none at all). boxes:
     float32 [N, K, 4], x1, y1, x2, y2, NaN for none. keypoints: float32 [N, K, 2], x, y, NaN for none.
     regression: float32 [N, D]."""
     names: tuple[str, ...] = ()

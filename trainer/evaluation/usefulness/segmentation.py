@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from trainer.errors import DataError
@@ -12,6 +13,9 @@ from trainer.evaluation.usefulness.estimation import Answers, Change
 from trainer.evaluation.usefulness.frame import Frame
 from trainer.evaluation.usefulness.networks import Pyramid
 from trainer.labels.labels import Labels
+
+VOID = 255
+"""Where masks hold classes: a pixel that belongs to none, as in PASCAL VOC; neither trained nor tested on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +36,7 @@ class Segmentation:
     @staticmethod
     def of(frame: Frame, labels: Labels) -> "Segmentation":
         """For the classes of these labels; DataError when all is background."""
-        highest = int(labels.values.max(initial=0))
+        highest = int(labels.values[_known(labels)].max(initial=0))
         if highest == 0:
             raise DataError("the masks hold nothing but background")
         height, width = labels.values.shape[1:]
@@ -40,7 +44,7 @@ class Segmentation:
 
     @property
     def metric(self) -> str:
-        """Over all pixels of the test set, as benchmarks have it; several classes: their mean."""
+        """Over all pixels of the test set; several classes: their mean, background included."""
         return "foreground IoU" if self.classes == 2 else "mean IoU"
 
     def network(self) -> nn.Module:
@@ -63,8 +67,9 @@ class Segmentation:
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Cross entropy; for a foreground also Dice's overlap, which does not mind how small it is."""
         if self.classes > 2:
-            return nn.functional.cross_entropy(outputs, targets.long())
-        logits, truth = outputs[:, 0], targets.float()
+            return nn.functional.cross_entropy(outputs, targets.long(), ignore_index=VOID)
+        known = targets != VOID
+        logits, truth = outputs[:, 0][known], targets[known].float()
         said = torch.sigmoid(logits)
         overlap = (2 * (said * truth).sum() + 1) / (said.sum() + truth.sum() + 1)
         return nn.functional.binary_cross_entropy_with_logits(logits, truth) + 1.0 - overlap
@@ -84,10 +89,16 @@ class Segmentation:
         """IoU over all pixels, and the mean over images of each image's own."""
         truth = self._classes_of(labels)
         answers = answers[:, : truth.shape[1], : truth.shape[2]]
-        present = [one for one in range(1, self.classes) if (truth == one).any()]
+        answers = np.where(truth == VOID, VOID, answers)
+        counted = range(1, 2) if self.classes == 2 else range(self.classes)
+        present = [one for one in counted if (truth == one).any()]
         by_class = [float(_iou(answers == one, truth == one)) for one in present]
-        by_image = np.nanmean(_iou_by_image(answers, truth))
-        return {self.metric: float(np.mean(by_class)), "IoU by image": float(by_image)}
+        by_image = _iou_by_image(np.where(truth == VOID, 0, answers), np.where(truth == VOID, 0, truth))
+        by_image = by_image[np.isfinite(by_image)]
+        return {
+            self.metric: float(np.mean(by_class)) if by_class else 0.0,
+            "IoU by image": float(by_image.mean()) if len(by_image) else 0.0,
+        }
 
     def change(self, before: Answers, after: Answers) -> Change:
         """Overlap of the masks said before and after; two empty masks are the same."""
@@ -96,12 +107,19 @@ class Segmentation:
 
     def _classes_of(self, labels: Labels) -> Answers:
         values = labels.values
-        if values.max(initial=0) >= self.classes and labels.classes:
+        highest = int(values[_known(labels)].max(initial=0))
+        if labels.classes and highest >= self.classes:
             raise DataError(
-                f"a mask holds class {values.max()}; the synthetic ones have none above {self.classes - 1}"
+                f"a mask holds class {highest}; the synthetic ones have none above {self.classes - 1}"
             )
         classes: Answers = (values if labels.classes else values > 0).astype(np.uint8)
         return classes
+
+
+def _known(labels: Labels) -> NDArray[np.bool_]:
+    """Pixels that have a class; instances all have one."""
+    known: NDArray[np.bool_] = labels.values != VOID if labels.classes else labels.values >= 0
+    return known
 
 
 def _iou(one: Answers, other: Answers) -> float:
