@@ -208,6 +208,15 @@ class TrainConfig(BaseModel):
         0, ge=0, le=64, description="noise inputs drawn once per image", json_schema_extra=REFINER
     )
 
+    noise_recovery_weight: float = Field(
+        0.0,
+        ge=0,
+        le=1e6,
+        description="weight of the mean squared error with which a small network reads the noise of an image "
+        "out of its refinement, so that R has to use it and one image gets many looks; 0: off",
+        json_schema_extra=LOSSES,
+    )
+
     discriminator_layers: Literal["default", "gaze", "hand", "global"] = Field(
         "default",
         description="layers of the discriminator; all judge patches but global, which has those of default "

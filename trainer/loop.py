@@ -54,7 +54,13 @@ def _update_refiner(run: Training, *, adversarial: bool) -> Tensor:
     synthetic = run.streams.refiner_synthetic.draw(update)
     noise = run.noise("refiner/noise", update)
     terms, refined = refiner_step(
-        run.refiner, run.discriminator.module, run.objective, synthetic, noise, adversarial=adversarial
+        run.refiner,
+        run.discriminator.module,
+        run.objective,
+        synthetic,
+        noise,
+        noise_reader=run.noise_reader,
+        adversarial=adversarial,
     )
     run.clock.refiner_updates += 1
     run.ema.update(run.networks.refiner, run.clock.refiner_updates)

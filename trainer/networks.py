@@ -14,6 +14,7 @@ from model.discriminator import (
     DiscriminatorConfig,
     LocalDiscriminator,
 )
+from model.noise_reader import NoiseReader, make_noise_reader
 from model.refiner import Refiner, RefinerConfig
 from trainer.config import TrainConfig
 from trainer.sampling import stream_seed
@@ -23,12 +24,14 @@ LAYERS = {"default": DEFAULT_LAYERS, "gaze": GAZE_LAYERS, "hand": HAND_LAYERS, "
 
 @dataclass(frozen=True)
 class Networks:
-    """R and D, each with its optimiser."""
+    """R and D, and where noise is to be recovered its reader, each with its optimiser."""
 
     refiner: Refiner
     discriminator: LocalDiscriminator
     refiner_optimiser: torch.optim.Optimizer
     discriminator_optimiser: torch.optim.Optimizer
+    noise_reader: NoiseReader | None
+    noise_reader_optimiser: torch.optim.Optimizer | None
 
 
 def refiner_config(config: TrainConfig, channels: int) -> RefinerConfig:
@@ -62,26 +65,33 @@ def build_networks(config: TrainConfig, channels: int, device: torch.device) -> 
         torch.manual_seed(stream_seed(config.seed, "weights"))
         refiner = Refiner(refiner_config(config, channels))
         discriminator = LocalDiscriminator(discriminator_config(config, channels))
+        reader = make_noise_reader(channels, config.noise_image_channels, config.noise_recovery_weight)
     refiner.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     discriminator.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    reader = None if reader is None else reader.to(device)
     return Networks(
         refiner,
         discriminator,
         _optimiser(config, refiner, config.refiner_learning_rate),
         _optimiser(config, discriminator, config.discriminator_learning_rate),
+        reader,
+        None if reader is None else _optimiser(config, reader, config.discriminator_learning_rate),
     )
 
 
 def set_learning_rates(networks: Networks, config: TrainConfig, step: int) -> None:
-    """Give both optimisers the rate of `step` (0 is the first step of Algorithm 1)."""
+    """Give every optimiser the rate of `step` (0 is the first step of Algorithm 1); the reader has D's."""
     dropped = 0 < config.learning_rate_drop_step <= step
     factor = config.learning_rate_drop_factor if dropped else 1.0
     if config.learning_rate_decay_steps:
         factor *= min(1.0, (config.steps - step) / config.learning_rate_decay_steps)
-    for group in networks.refiner_optimiser.param_groups:
-        group["lr"] = config.refiner_learning_rate * factor
-    for group in networks.discriminator_optimiser.param_groups:
-        group["lr"] = config.discriminator_learning_rate * factor
+    for optimiser, rate in (
+        (networks.refiner_optimiser, config.refiner_learning_rate),
+        (networks.discriminator_optimiser, config.discriminator_learning_rate),
+        (networks.noise_reader_optimiser, config.discriminator_learning_rate),
+    ):
+        for group in optimiser.param_groups if optimiser is not None else ():
+            group["lr"] = rate * factor
 
 
 def _optimiser(config: TrainConfig, network: nn.Module, rate: float) -> torch.optim.Optimizer:

@@ -15,6 +15,7 @@ from model.losses import (
     realism_loss,
     self_regularization_loss,
 )
+from model.noise_reader import noise_recovery_loss
 
 Terms = dict[str, Tensor]
 """Scalars of one update, float32 on the device, without gradient."""
@@ -22,6 +23,7 @@ REFINER_TERMS = (
     "refiner_loss",
     "realism_loss",
     "self_regularization_loss",
+    "noise_recovery_loss",
     "mean_absolute_change",
     "edge_agreement",
     "refiner_gradient_norm",
@@ -45,6 +47,7 @@ class Objective:
     r1_weight: float
     scale: int
     """Factor on both whole losses: the number of patches (`patch_reduction` sum), or 1 (mean)."""
+    noise_recovery_weight: float
     autocast: Callable[[], AbstractContextManager[object]]
 
 
@@ -64,9 +67,12 @@ def refiner_step(
     synthetic: Tensor,
     noise: Tensor | None,
     *,
+    noise_reader: Learner | None = None,
     adversarial: bool = True,
 ) -> tuple[Terms, Tensor]:
     """Update R on Eq. 4: realism + λ · self-regularization; without `adversarial` on the second term alone.
+
+    Where there is a reader of noise, its weighted error is a third term, on which it is updated as well.
 
     synthetic: float [N, C, H, W] in [-1, 1]; noise: float [N, K, H, W] or None. D stays as it is: gradients
     pass through it to R, none is computed for its weights. Returns REFINER_TERMS (losses as means over
@@ -80,14 +86,21 @@ def refiner_step(
             realism = distance.new_zeros(())
             if adversarial:
                 realism = realism_loss(discriminator(refined), objective.adversarial_loss)
+            recovery = distance.new_zeros(())
+            if noise_reader is not None and noise is not None:
+                recovery = noise_recovery_loss(noise_reader.forward(refined), noise)
         loss = realism + objective.self_regularization_weight * distance
-        refiner.optimiser.zero_grad()
+        loss = loss + objective.noise_recovery_weight * recovery
+        learners = (refiner,) if noise_reader is None else (refiner, noise_reader)
+        for learner in learners:
+            learner.optimiser.zero_grad()
         torch.autograd.backward(objective.scale * loss)
-    gradient_norm = _update(refiner)
+    gradient_norm, *_ = [_update(learner) for learner in learners]
     refined = refined.detach().float()
     change = (refined - synthetic).abs().mean()
     agreement = edge_agreement(refined, synthetic)
-    return _terms(REFINER_TERMS, (loss, realism, distance, change, agreement, gradient_norm)), refined
+    values = (loss, realism, distance, recovery, change, agreement, gradient_norm)
+    return _terms(REFINER_TERMS, values), refined
 
 
 def discriminator_step(discriminator: Learner, objective: Objective, refined: Tensor, real: Tensor) -> Terms:

@@ -62,6 +62,7 @@ class Training:
     networks: Networks
     refiner: Learner
     discriminator: Learner
+    noise_reader: Learner | None
     objective: Objective
     streams: Streams
     history: HistoryBuffer | None
@@ -89,6 +90,8 @@ class Training:
             "discriminator": self.networks.discriminator.state_dict(),
             "refiner_optimiser": self.networks.refiner_optimiser.state_dict(),
             "discriminator_optimiser": self.networks.discriminator_optimiser.state_dict(),
+            "noise_reader": _state(self.networks.noise_reader),
+            "noise_reader_optimiser": _state(self.networks.noise_reader_optimiser),
             "ema": self.ema.refiner.state_dict(),
             "history": None if self.history is None else dict(self.history.state_dict()),
             "meters": dict(self.meters.state_dict()),
@@ -105,6 +108,9 @@ class Training:
         self.networks.discriminator.load_state_dict(state["discriminator"])
         self.networks.refiner_optimiser.load_state_dict(state["refiner_optimiser"])
         self.networks.discriminator_optimiser.load_state_dict(state["discriminator_optimiser"])
+        if self.networks.noise_reader is not None and self.networks.noise_reader_optimiser is not None:
+            self.networks.noise_reader.load_state_dict(state["noise_reader"])
+            self.networks.noise_reader_optimiser.load_state_dict(state["noise_reader_optimiser"])
         self.ema.refiner.load_state_dict(state["ema"])
         if self.history is not None:
             self.history.load_state_dict(_on_device(state["history"], self.hardware.device))
@@ -130,6 +136,7 @@ def build_training(config: TrainConfig, data: TrainingData, world: World, hardwa
         networks=networks,
         refiner=_learner(networks.refiner, networks.refiner_optimiser, world, device),
         discriminator=_learner(networks.discriminator, networks.discriminator_optimiser, world, device),
+        noise_reader=_reader(networks, world, device),
         objective=_objective(config, data, networks, hardware),
         streams=_streams(config, data, world, device),
         history=_history(config),
@@ -165,6 +172,16 @@ def _learner(
     return Learner(module, world.synchronised(module, device), optimiser)
 
 
+def _reader(networks: Networks, world: World, device: torch.device) -> Learner | None:
+    if networks.noise_reader is None or networks.noise_reader_optimiser is None:
+        return None
+    return _learner(networks.noise_reader, networks.noise_reader_optimiser, world, device)
+
+
+def _state(part: nn.Module | torch.optim.Optimizer | None) -> dict[str, Any] | None:
+    return None if part is None else part.state_dict()
+
+
 def _compile(networks: Networks, config: TrainConfig) -> None:
     networks.refiner.compile()
     if config.r1_weight == 0:
@@ -184,6 +201,7 @@ def _objective(config: TrainConfig, data: TrainingData, networks: Networks, hard
         config.adversarial_loss,
         config.r1_weight,
         height * width if config.patch_reduction == "sum" else 1,
+        config.noise_recovery_weight,
         hardware.autocast,
     )
 

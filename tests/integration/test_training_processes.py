@@ -24,6 +24,7 @@ SETTINGS = {
     "refiner_blocks": 1,
     "noise_pixel_channels": 1,
     "noise_image_channels": 1,
+    "noise_recovery_weight": 0.3,
     "batch_size": 8,
     "history_capacity": 12,
     "r1_weight": 0.1,
@@ -42,6 +43,7 @@ SETTINGS = {
 def train(images: Path, root: Path, processes: int) -> Path:
     values = {**SETTINGS, "synthetic": f"{images}:synthetic", "real": f"{images}:real", "runs_root": root}
     flags = [text for name, value in values.items() for text in (f"--{name.replace('_', '-')}", str(value))]
+    flags.append("--reuse-refined")
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] * (
         processes > 1
     )

@@ -9,6 +9,7 @@ torch = pytest.importorskip("torch")
 
 from model.feature_transform import make_feature_transform  # noqa: E402
 from model.losses import discriminator_accuracy, patch_sum_scale  # noqa: E402
+from model.noise_reader import noise_recovery_loss  # noqa: E402
 from trainer.config import TrainConfig  # noqa: E402
 from trainer.networks import build_networks  # noqa: E402
 from trainer.options import resolve  # noqa: E402
@@ -41,6 +42,11 @@ class Pair:
         self.discriminator = Learner(
             networks.discriminator, networks.discriminator, networks.discriminator_optimiser
         )
+        self.noise_reader = None
+        if networks.noise_reader is not None and networks.noise_reader_optimiser is not None:
+            self.noise_reader = Learner(
+                networks.noise_reader, networks.noise_reader, networks.noise_reader_optimiser
+            )
         height, width = networks.discriminator.config.output_size(*SIZE)
         self.objective = Objective(
             make_feature_transform(config.feature_transform, 1),
@@ -48,6 +54,7 @@ class Pair:
             config.adversarial_loss,
             config.r1_weight,
             height * width if config.patch_reduction == "sum" else 1,
+            config.noise_recovery_weight,
             contextlib.nullcontext,
         )
 
@@ -134,6 +141,37 @@ def test_each_step_moves_its_own_network() -> None:
     discriminator_step(pair.discriminator, pair.objective, images(0), images(1))
     assert changed(before[0], pair.refiner)
     assert changed(before[1], pair.discriminator)
+
+
+def test_a_reader_of_noise_makes_the_refiner_use_it() -> None:
+    def difference_by_noise(weight: float) -> float:
+        """Mean difference of the same images refined with two looks, after some updates without D."""
+        config = settings(
+            noise_image_channels=1, noise_recovery_weight=weight, refiner_output="residual",
+            self_regularization_weight=0.05, patch_reduction="mean",
+            optimiser="adam", refiner_learning_rate=0.003, discriminator_learning_rate=0.01,
+        )  # fmt: skip
+        pair = Pair(config)
+        synthetic, one, other = edges()[0], torch.full((32, 1, *SIZE), -1.0), torch.full((32, 1, *SIZE), 1.0)
+        for update in range(150):
+            noise = torch.randn(32, 1, 1, 1, generator=torch.Generator().manual_seed(update))
+            refiner_step(
+                pair.refiner, pair.discriminator.module, pair.objective, synthetic,
+                noise.expand(-1, -1, *SIZE), noise_reader=pair.noise_reader, adversarial=False,
+            )  # fmt: skip
+        looks = [refine(pair.refiner.module, pair.objective, synthetic, noise) for noise in (one, other)]
+        return (looks[0] - looks[1]).abs().mean().item()
+
+    assert difference_by_noise(0.3) > 0.1
+    assert difference_by_noise(0.0) < 0.01
+
+
+def test_noise_is_read_of_the_last_channels() -> None:
+    noise = torch.cat(
+        [torch.zeros(2, 1, 4, 4), torch.tensor([1.0, -2.0]).view(2, 1, 1, 1).expand(2, 1, 4, 4)], 1
+    )
+    assert noise_recovery_loss(torch.tensor([[1.0], [-2.0]]), noise).item() == 0.0
+    assert noise_recovery_loss(torch.zeros(2, 1), noise).item() == pytest.approx(2.5)
 
 
 def accuracy_after(updates: int, **changes: object) -> float:
