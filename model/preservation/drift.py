@@ -20,7 +20,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,6 +78,15 @@ class Region(Protocol):
     def x2(self) -> float: ...  # noqa: D102
     @property
     def y2(self) -> float: ...  # noqa: D102
+
+
+class Box(NamedTuple):
+    """A Region and nothing else."""
+
+    x1: float
+    y1: float
+    x2: float
+    y2: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,8 @@ def grey_pair(before: NDArray[Any], after: NDArray[Any]) -> tuple[GreyImage, Gre
 
 
 def _grey(pixels: NDArray[Any]) -> GreyImage:
-    if pixels.shape[2] == 1:
+    """The luma of colours; of one or two channels (grey and alpha) the first."""
+    if pixels.shape[2] < 3:
         return pixels[:, :, 0].astype(np.float32)
     luma: GreyImage = pixels[:, :, :3].astype(np.float32) @ _LUMA
     return luma

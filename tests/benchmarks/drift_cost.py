@@ -12,14 +12,13 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace as Box
 
 import numpy as np
 import onnxruntime
 
 from model.card import read_card
 from model.noise import noise_field
-from model.preservation.drift import measure
+from model.preservation.drift import Box, measure
 from model.preservation.grey import grey_pair
 
 MODEL = Path(__file__).resolve().parents[2] / "app/bundled/models/sudoku-digits/1/refiner.onnx"
@@ -79,7 +78,7 @@ def _picture(generator: np.random.Generator, side: int) -> np.ndarray:
 def _box(generator: np.random.Generator, side: int, box_px: int | None) -> Box:
     width, height = (box_px, box_px) if box_px else np.exp(generator.uniform(np.log(16), np.log(side / 4), 2))
     left, top = generator.uniform(0, side - width), generator.uniform(0, side - height)
-    return Box(x1=left, y1=top, x2=left + width, y2=top + height)
+    return Box(left, top, left + width, top + height)
 
 
 if __name__ == "__main__":

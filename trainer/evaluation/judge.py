@@ -1,41 +1,209 @@
-"""Owns the automatic judge: a fresh classifier that tells two sets apart, scored on images it never saw."""
+"""Owns the automatic judge: fresh classifiers that tell two sets apart, scored on images they never saw."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
-from statistics import fmean, stdev
+from statistics import fmean
+from typing import cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
 from trainer.batches import to_unit_range
+from trainer.evaluation.results import Estimate
+from trainer.evaluation.usefulness.statistics import NORMAL_95, estimate
 from trainer.sampling import Sampler, stream_seed
 from trainer.sources import Images
 
-# Two-sided 95 % quantiles of Student's t for 1 to 10 degrees of freedom; beyond, the normal one.
-STUDENT_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
-NORMAL_95 = 1.96
+Indices = NDArray[np.int64]
+
+WINDOW_PX = 48
+"""Longer sides are cut to this while a judge learns; it is asked about whole images."""
+MOST_SHIFT_PX = 2
+TESTED_AT_ONCE = 128
+SCALED_BY = 512
+"""Images that the judge's input is standardised by."""
 
 
 @dataclass(frozen=True)
 class Judging:
-    """How a judge is trained: images of each set (the smaller one decides), updates, batch size.
+    """How judges are trained and asked.
 
     The number of updates does not depend on the number of images: counted in passes, a small set would leave
-    its judge untrained, and an untrained judge calls everything real.
+    its judges untrained, and an untrained judge calls everything real.
     """
 
-    most_images: int = 2000
-    updates: int = 400
+    folds: int = 4
+    """Each image is judged by the one of so many judges that learned from the other folds."""
+    blocks: int = 4
+    """Rows of consecutive images in a fold, which is no random choice: real images often come in groups of
+    near-duplicates (frames of a film), and a judge that has seen the neighbour of an image knows it by heart.
+    Only groups cut by the end of a row are still on both sides."""
+    updates: int = 300
     batch_size: int = 64
-    learning_rate: float = 3e-3
-    """At the first update; it falls to 0 in a straight line, so that the last updates do not decide."""
+    learning_rate: float = 1e-2
+    """Highest of a cycle that starts and ends near 0, so that the last updates do not decide."""
+    weight_decay: float = 1e-2
+    most_images: int = 2000
+    """Only `judge` knows it."""
+
+
+def cross_judge(
+    one: Images, other: Images, seeds: Sequence[int] = (0,), judging: Judging | None = None
+) -> Estimate:
+    """Balanced accuracy of judges on images they never saw: 0.5 cannot tell the sets apart, 1 always can.
+
+    Grey levels [N, H, W, C], equally many of each set and at least two per fold, sides of 8 px or more. They
+    are judged on one scale, not each on its own, so a wrong exposure counts. A value per seed and fold; the
+    95 % interval is Student's over folds (each a mean over seeds) and never narrower than the binomial one
+    of the images.
+    """
+    judging = judging or Judging()
+    assert one.shape == other.shape, (one.shape, other.shape)
+    assert len(one) >= 2 * judging.folds, (len(one), judging.folds)
+    fold_of = _folds(len(one), judging)
+    values = [
+        [_accuracy(one, other, fold_of == fold, seed * judging.folds + fold, judging) for seed in seeds]
+        for fold in range(judging.folds)
+    ]
+    spread = estimate([fmean(of_fold) for of_fold in values])
+    binomial = NORMAL_95 * sqrt(spread.mean * (1 - spread.mean) / (2 * len(one)))
+    half_width = max((spread.high - spread.low) / 2, binomial)
+    low, high = max(spread.mean - half_width, 0.0), min(spread.mean + half_width, 1.0)
+    return Estimate(spread.mean, low, high, tuple(value for of_fold in values for value in of_fold))
+
+
+def _folds(count: int, judging: Judging) -> Indices:
+    """The fold of each image: rows of consecutive images take turns."""
+    rows = min(judging.folds * judging.blocks, count)
+    return (np.arange(count) * rows // count) % judging.folds
+
+
+def _accuracy(one: Images, other: Images, held_out: NDArray[np.bool_], index: int, judging: Judging) -> float:
+    learned = np.concatenate([one[~held_out], other[~held_out]])
+    labels = torch.arange(2.0).repeat_interleave(len(learned) // 2)
+    classifier = _classifier(learned, index)
+    _train(classifier, learned, labels, index, judging)
+    said_other = [_says_other(classifier, images[held_out]) for images in (one, other)]
+    return (1.0 - said_other[0] + said_other[1]) / 2.0
+
+
+class _Classifier(nn.Module):
+    """A small convolutional network on levels and on what a slight blur takes away from them.
+
+    That residual shows grain, sharpness and compression, which are faint beside the picture itself: without
+    it the judge does not find grain of 2 levels or a blur of half a pixel. No layer normalises, so levels
+    count. Means over the image of every layer's features let texture speak directly, and the highest values
+    of the last layer let single odd places speak.
+    """
+
+    def __init__(self, channels: int, widths: tuple[int, int, int] = (16, 32, 48)) -> None:
+        super().__init__()
+        first, second, third = widths
+        self.layers = nn.ModuleList(
+            [
+                nn.Conv2d(2 * channels, first, 3, padding=1),
+                nn.Conv2d(first, second, 3, stride=2, padding=1),
+                nn.Conv2d(second, third, 3, stride=2, padding=1),
+                nn.Conv2d(third, third, 3, padding=1),
+            ]
+        )
+        self.says = nn.Linear(first + second + 3 * third, 1)
+        for layer in self.layers:
+            nn.init.kaiming_normal_(cast(Tensor, layer.weight), nonlinearity="relu")
+            nn.init.zeros_(cast(Tensor, layer.bias))
+        nn.init.zeros_(self.says.weight)
+        nn.init.zeros_(self.says.bias)
+        self.register_buffer("centre", torch.zeros(1, 2 * channels, 1, 1))
+        self.register_buffer("scale", torch.ones(1, 2 * channels, 1, 1))
+
+    @torch.no_grad()
+    def standardise_by(self, images: Tensor) -> None:
+        """Learn the scale of the input from [N, C, H, W] in [-1, 1]."""
+        features = _with_residual(images)
+        self.centre = features.mean(dim=(0, 2, 3), keepdim=True)
+        self.scale = features.std(dim=(0, 2, 3), keepdim=True).clamp(min=1e-6)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """[N, C, H, W] in [-1, 1] → logits [N], above 0 for the other set."""
+        features = (_with_residual(images) - self.centre) / self.scale
+        features = features.contiguous(memory_format=torch.channels_last)
+        pooled = []
+        for layer in self.layers:
+            features = functional.relu(layer(features))
+            pooled.append(features.mean(dim=(2, 3)))
+        logits: Tensor = self.says(torch.cat([*pooled, features.amax(dim=(2, 3))], dim=1))
+        return logits.squeeze(1)
+
+
+def _with_residual(images: Tensor) -> Tensor:
+    """[N, C, H, W] → [N, 2 C, H, W]: the image, and what is left of it after a binomial blur of 3x3 px."""
+    channels = images.shape[1]
+    weights = torch.tensor([0.25, 0.5, 0.25], device=images.device)
+    kernel = (weights[:, None] * weights).expand(channels, 1, 3, 3)
+    smooth = functional.conv2d(functional.pad(images, [1] * 4, mode="replicate"), kernel, groups=channels)
+    return torch.cat([images, images - smooth], dim=1)
+
+
+def _classifier(images: Images, index: int) -> _Classifier:
+    rng = np.random.default_rng(stream_seed(index, "judge", 1))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream_seed(index, "judge"))
+        classifier = _Classifier(images.shape[3]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    classifier.standardise_by(_tensor(images[rng.permutation(len(images))[:SCALED_BY]]))
+    return cast(_Classifier, classifier)
+
+
+def _train(classifier: nn.Module, images: Images, labels: Tensor, index: int, judging: Judging) -> None:
+    optimiser = torch.optim.AdamW(
+        classifier.parameters(), lr=judging.learning_rate, weight_decay=judging.weight_decay
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, judging.learning_rate, total_steps=judging.updates, pct_start=0.15
+    )
+    batch_size = min(judging.batch_size, len(images))
+    sampler = Sampler(index, "judge/order", len(images))
+    for update in range(judging.updates):
+        chosen = sampler.indices(update, batch_size)
+        logits = classifier(_augmented(_tensor(images[chosen]), index, update))
+        loss = functional.binary_cross_entropy_with_logits(logits, labels[torch.from_numpy(chosen)])
+        optimiser.zero_grad()
+        torch.autograd.backward(loss)
+        optimiser.step()
+        schedule.step()
+
+
+def _augmented(images: Tensor, index: int, update: int) -> Tensor:
+    """A batch moved by up to MOST_SHIFT_PX or cut to WINDOW_PX, and one in two mirrored."""
+    rng = np.random.default_rng(stream_seed(index, "judge/augmentation", update))
+    sides = [min(side, WINDOW_PX) for side in images.shape[2:]]
+    pad_y, pad_x = (MOST_SHIFT_PX if side <= WINDOW_PX else 0 for side in images.shape[2:])
+    padded = functional.pad(images, [pad_x, pad_x, pad_y, pad_y], mode="reflect")
+    top, left = (int(rng.integers(padded.shape[2 + i] - sides[i] + 1)) for i in (0, 1))
+    moved = padded[:, :, top : top + sides[0], left : left + sides[1]]
+    return moved.flip(3) if rng.integers(2) else moved
+
+
+@torch.no_grad()
+def _says_other(classifier: nn.Module, images: Images) -> float:
+    """The share of images [N, H, W, C] that the judge, asked about each and its mirror image, calls other."""
+    said = []
+    for start in range(0, len(images), TESTED_AT_ONCE):
+        part = _tensor(images[start : start + TESTED_AT_ONCE])
+        said.append(classifier(part) + classifier(part.flip(3)) > 0)
+    return torch.cat(said).float().mean().item()
+
+
+def _tensor(images: Images) -> Tensor:
+    return to_unit_range(images, int(np.iinfo(images.dtype).max), torch.device("cpu"))
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Balanced accuracy over several judges: 0.5 cannot tell the sets apart, 1 always can."""
+    """Balanced accuracy over several judges, as `evaluate` has told it so far."""
 
     accuracies: tuple[float, ...]
 
@@ -46,82 +214,20 @@ class Verdict:
 
     @property
     def half_width(self) -> float:
-        """Half of the 95 % interval of the mean (Student's t); 0 for a single judge."""
-        count = len(self.accuracies)
-        if count < 2:
-            return 0.0
-        quantile = STUDENT_95[count - 2] if count - 2 < len(STUDENT_95) else NORMAL_95
-        return quantile * stdev(self.accuracies) / sqrt(count)
+        """Half of the 95 % interval of the mean."""
+        spread = estimate(self.accuracies)
+        return (spread.high - spread.low) / 2
 
 
 def judge(one: Images, other: Images, seeds: Sequence[int], judging: Judging | None = None) -> Verdict:
-    """Train one judge per seed on half of the images and score it on the other half.
-
-    Grey levels [N, H, W, C], at least 4 images each, of the same size. They are judged on their own scale,
-    not standardised, so a wrong exposure counts.
-    """
+    """`cross_judge` on as many images of each set, as a Verdict."""
     judging = judging or Judging()
-    return Verdict(tuple(_accuracy(one, other, seed, judging) for seed in seeds))
+    count = min(len(one), len(other), judging.most_images)
+    return Verdict(cross_judge(one[:count], other[:count], seeds, judging).values)
 
 
 def halves(images: Images, seed: int) -> tuple[Images, Images]:
-    """Split a set in two at random: what the floor (real against real) is judged on."""
+    """Split a set in two at random."""
     order = np.random.default_rng(stream_seed(seed, "judge", 1)).permutation(len(images))
     middle = len(images) // 2
     return images[order[:middle]], images[order[middle:]]
-
-
-def _accuracy(one: Images, other: Images, seed: int, judging: Judging) -> float:
-    rng = np.random.default_rng(stream_seed(seed, "judge"))
-    count = min(len(one), len(other), judging.most_images)
-    sets = [_tensor(images[rng.permutation(len(images))[:count]]) for images in (one, other)]
-    middle = count // 2
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(stream_seed(seed, "judge"))
-        classifier = _classifier(one.shape[3])
-    _train(classifier, [images[:middle] for images in sets], seed, judging)
-    return _balanced_accuracy(classifier, [images[middle:] for images in sets])
-
-
-def _tensor(images: Images) -> Tensor:
-    return to_unit_range(images, int(np.iinfo(images.dtype).max), torch.device("cpu"))
-
-
-def _classifier(channels: int) -> nn.Module:
-    classifier = nn.Sequential(
-        nn.Conv2d(channels, 24, 3, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(24, 48, 3, stride=2, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(48, 64, 3, stride=2, padding=1),
-        nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Linear(64, 1),
-    )
-    return classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
-
-
-def _train(classifier: nn.Module, sets: Sequence[Tensor], seed: int, judging: Judging) -> None:
-    images = torch.cat(list(sets))
-    labels = torch.cat([torch.full((len(part),), float(index)) for index, part in enumerate(sets)])
-    optimiser = torch.optim.Adam(classifier.parameters(), lr=judging.learning_rate)
-    schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.0, judging.updates)
-    sampler = Sampler(seed, "judge/order", len(images))
-    for update in range(judging.updates):
-        chosen = torch.from_numpy(sampler.indices(update, min(judging.batch_size, len(images))))
-        logits = classifier(images[chosen]).squeeze(1)
-        loss = nn.functional.binary_cross_entropy_with_logits(logits, labels[chosen])
-        optimiser.zero_grad()
-        torch.autograd.backward(loss)
-        optimiser.step()
-        schedule.step()
-
-
-@torch.no_grad()
-def _balanced_accuracy(classifier: nn.Module, sets: Sequence[Tensor]) -> float:
-    said_other = [
-        torch.cat([classifier(part) > 0 for part in torch.split(images, 256)]).float().mean().item()
-        for images in sets
-    ]
-    return (1.0 - said_other[0] + said_other[1]) / 2.0
