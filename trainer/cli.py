@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     A run that was stopped exits as one killed by that signal would: 130 after Ctrl-C, 143 after SIGTERM.
     """
-    parsed = _parser().parse_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    parsed = _parser().parse_args(words)
+    parsed.command = shlex.join(["simtrue-train", *words])
     # A feature transform of the user's own is looked for where the user stands, as `python -m` would.
     sys.path.append(str(Path.cwd()))
     try:
@@ -86,16 +89,40 @@ def _add_preview(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _add_evaluate(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    evaluate = commands.add_parser("evaluate", help="judge how real refined images look, and what they keep")
-    evaluate.add_argument("refiner", type=Path, metavar="RUN|ONNX", help="run folder or exported file")
+    evaluate = commands.add_parser(
+        "evaluate",
+        help="measure how real refined images look, whether their labels hold, and whether they are useful",
+    )
+    evaluate.add_argument(
+        "refiners", type=Path, nargs="+", metavar="RUN|ONNX", help="run folders or exported files"
+    )
+    evaluate.add_argument(
+        "--task", type=Path, metavar="FILE", help="labels of the synthetic and of real test images, TOML"
+    )
+    evaluate.add_argument(
+        "--html", type=Path, metavar="FILE", help="write the page here, too [RUN/report.html]"
+    )
+    evaluate.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the numbers here, too [RUN/evaluation.json]"
+    )
     evaluate.add_argument("--synthetic", metavar="TEXT", help="synthetic images [those of the run]")
     evaluate.add_argument("--real", metavar="TEXT", help="real images [those of the run]")
     for setting in ("resize", "crop", "window"):
         text = f"{TrainConfig.model_fields[setting].description} [that of the run]"
         evaluate.add_argument(f"--{setting}", metavar="HEIGHTxWIDTH", help=text)
-    evaluate.add_argument("--seeds", type=int, default=3, metavar="N", help="judges to train [3]")
-    evaluate.add_argument("--images", type=int, default=2000, metavar="N", help="images of each set [2000]")
-    evaluate.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers here")
+    evaluate.add_argument(
+        "--seeds", type=int, default=3, metavar="N", help="trainings of every estimator [3]"
+    )
+    evaluate.add_argument(
+        "--images",
+        type=int,
+        default=2000,
+        metavar="N",
+        help="images of each set for realism and preservation [2000]",
+    )
+    evaluate.add_argument(
+        "--quick", action="store_true", help="a first look: few images, short trainings [no]"
+    )
     evaluate.set_defaults(run=_evaluate)
 
 
@@ -130,12 +157,23 @@ def _preview(arguments: argparse.Namespace) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    from trainer.commands import Comparison, evaluate
+    from trainer.evaluating import Request, evaluate
+    from trainer.evaluation.evaluate import Plan
 
     names = ("synthetic", "real", "resize", "crop", "window")
     given = {name: value for name in names if (value := getattr(arguments, name)) is not None}
-    comparison = Comparison(given, arguments.seeds, arguments.images)
-    evaluate(arguments.refiner, comparison, arguments.json)
+    plan = Plan(arguments.seeds, arguments.images, arguments.quick)
+    evaluate(
+        Request(
+            tuple(arguments.refiners),
+            given,
+            arguments.task,
+            plan,
+            arguments.html,
+            arguments.json,
+            arguments.command,
+        )
+    )
 
 
 if __name__ == "__main__":

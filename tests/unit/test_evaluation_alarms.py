@@ -84,7 +84,7 @@ def test_a_good_refiner_raises_no_alarm(alarms: Callable[..., tuple[str, ...]]) 
                     "same class", "", 1.0, 0.9, 0.0, {"8": 0.83, "3": 0.71, "1": 0.99}
                 )
             },
-            "the same class for 3 (71%), 8 (83%)",
+            "the same for 3 (71%), 8 (83%)",
         ),
         (
             "preservation",
@@ -110,6 +110,16 @@ def test_what_went_wrong_is_told_and_nothing_else(
 ) -> None:
     (told,) = alarms(**{part: changes})
     assert sentence in told
+
+
+def test_an_estimator_that_knows_the_style_may_acquit_the_content(
+    alarms: Callable[..., tuple[str, ...]],
+) -> None:
+    blind = EstimatorChange("same class", "", 1.0, 0.8, 0.0, {"3": 0.7, "8": 0.9})
+    for knowing, acquitted in (({"3": 0.99, "8": 0.99}, True), ({"3": 0.75, "8": 0.9}, False)):
+        both = EstimatorChange("same class", "", 1.0, 0.9, 0.0, knowing)
+        (told,) = alarms(preservation={"estimator": replace(blind, of_both=both)})
+        assert ("may be the new style" in told) is acquitted
 
 
 def test_the_change_of_deep_images_is_counted_in_255ths(alarms: Callable[..., tuple[str, ...]]) -> None:

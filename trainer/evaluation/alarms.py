@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from model.preservation.drift import MIN_STRUCTURE_KEPT
 from trainer.alarms import IDENTITY_LEVELS
 from trainer.evaluation.results import (
     Arm,
@@ -20,8 +21,6 @@ SATURATED = 0.98
 """Balanced accuracy from which the judge no longer says how far refined images are from real ones."""
 SAME_JUDGE = 0.01
 """The judge's accuracy must fall by more than this from start to refined."""
-FEWEST_KEPT = 0.6
-"""Median of the structure left below which content is being erased: the service's own threshold."""
 MOST_LOST = 0.05
 """Fraction of the regions that may be lost."""
 MOST_MOVED_PX = 0.5
@@ -86,7 +85,7 @@ def _identity(kept: Preservation, peak: int) -> str | None:
 
 def _erased(kept: Preservation) -> str | None:
     median = kept.structure_kept.get("median", 1.0)
-    if median < FEWEST_KEPT:
+    if median < MIN_STRUCTURE_KEPT:
         return (
             f"content is being erased: under the {kept.regions_of}, {median:.0%} of the structure is "
             "left (median), "
@@ -111,15 +110,24 @@ def _moved(kept: Preservation) -> str | None:
 
 
 def _drifting(change: EstimatorChange | None) -> str | None:
-    if change is None:
+    """By the estimator of synthetic images; one that knows the refined style, too, may acquit the content."""
+    if change is None or (sentence := _drift(change)) is None:
         return None
+    if change.of_both is None or _drift(change.of_both) is not None:
+        return sentence
+    return (
+        f"{sentence}; one that has also learned from refined images does not see it: it may be the new "
+        "style, not the content"
+    )
+
+
+def _drift(change: EstimatorChange) -> str | None:
     low = sorted((share, name) for name, share in change.per_class.items() if share < LEAST_AGREEMENT)
     if low:
         named = ", ".join(f"{name} ({share:.0%})" for share, name in low[:CLASSES_NAMED])
         more = f" and {len(low) - CLASSES_NAMED} more" if len(low) > CLASSES_NAMED else ""
         return (
-            "classes are drifting: after refinement an estimator sees too rarely the same class for "
-            f"{named}{more}"
+            f"classes are drifting: after refinement an estimator too rarely says the same for {named}{more}"
         )
     if not change.unit and not change.per_class and change.mean < LEAST_OVERLAP:
         return f"labels are drifting: {change.measure} before against after is {change.mean:.3f}"

@@ -1,52 +1,100 @@
-"""Owns the evaluation of a refiner: the judge between floor and start, and the preservation numbers."""
+"""Owns the order of an evaluation: every measure of every refiner, and what they share measured once."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trainer.data import TrainingData
 from trainer.errors import DataError
+from trainer.evaluation.alarms import alarms_of
 from trainer.evaluation.candidate import Candidate
-from trainer.evaluation.judge import Judging, Verdict, halves, judge
-from trainer.evaluation.preservation import Preservation, measure_preservation
+from trainer.evaluation.html.text import counted
+from trainer.evaluation.judge import Judging
+from trainer.evaluation.pictures import Pictures, Refinements, most_changed, sample, worst_pairs
+from trainer.evaluation.preservation import measure_preservation
+from trainer.evaluation.realism import FEWEST_IMAGES, RealismSettings, measure_realism, realities
+from trainer.evaluation.results import CandidateResult, EstimatorChange, Realities
+from trainer.evaluation.usefulness.change import measure_estimator_change
+from trainer.evaluation.usefulness.learning import QUICK, Learning
+from trainer.evaluation.usefulness.trials import Trials
+from trainer.labels.regions import Regions, whole_images
+from trainer.labels.task import Task
 from trainer.sampling import stream_seed
 from trainer.sources import Images
 
-FEWEST_IMAGES = 8
+MOST_BYTES = 1 << 30
+"""Of the synthetic images in memory beside their refinements."""
+QUICK_IMAGES = 500
+QUICK_JUDGING = Judging(updates=100)
+Watch = Callable[[str, int], None]
+"""Told what is measured next, and how many such steps there are in all."""
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """What came out, for one refiner on one pair of sets."""
+class Plan:
+    """How much work an evaluation may be."""
 
-    candidate: str
-    floor: Verdict
-    """Real against real: what a judge scores where there is nothing to find."""
-    start: Verdict
-    """Synthetic against real: before refinement."""
-    refined: Verdict
-    """Refined against real."""
-    preservation: Preservation
+    seeds: int = 3
+    images: int = 2000
+    """Of each set, for realism and preservation."""
+    quick: bool = False
+    """A first look: few images, short training."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What came out."""
+
+    realities: Realities
+    candidates: tuple[CandidateResult, ...]
+    pictures: Pictures
+    settings: Mapping[str, str]
+    """What was measured on how much, in words."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Ground:
+    """What all refiners are measured on."""
+
+    synthetic: Images
+    """[N, H, W, C]: what every refiner refines. Whole images with a task, else their central windows."""
+    numbers: NDArray[np.int64]
+    """[N]: of these images in the whole set."""
+    chosen: NDArray[np.int64]
+    """Rows of those that realism and preservation look at."""
+    regions: Regions
+    """Of the chosen images."""
+    real: Images
+    """Central windows."""
+    window: tuple[int, int]
+    settings: RealismSettings
+    realities: Realities
+    learning: Learning
+    task: Task | None
+    trials: Trials | None
 
 
 def evaluate(
-    candidate: Candidate, data: TrainingData, seeds: int, judging: Judging | None = None
-) -> Evaluation:
-    """Judge a refiner with `seeds` fresh judges; all three verdicts see as many images."""
-    judging = judging or Judging()
-    _check(candidate, data)
-    synthetic, real = _window(data.synthetic, data), _window(data.real, data)
-    count = min(len(synthetic), len(real) // 2, judging.most_images)
-    synthetic = _some(synthetic, count)
-    refined = candidate.refine(synthetic, 0)
-    one, other = halves(real, 0)
-    return Evaluation(
-        candidate.name,
-        floor=judge(one[:count], other[:count], range(seeds), judging),
-        start=judge(synthetic, one[:count], range(seeds), judging),
-        refined=judge(refined, one[:count], range(seeds), judging),
-        preservation=measure_preservation(synthetic, refined),
-    )
+    candidates: Sequence[Candidate], data: TrainingData, task: Task | None, plan: Plan, watch: Watch
+) -> Measured:
+    """Measure refiners side by side on one pair of sets; DataError where they do not fit the images.
+
+    Realism sees the central windows that the networks were trained on, all else the whole images.
+    """
+    for candidate in candidates:
+        _check(candidate, data)
+    total = _count_steps(len(candidates), task, _learning(plan))
+    ground = _ground(data, task, plan, lambda what: watch(what, total))
+    results, shown = [], []
+    for candidate in candidates:
+        result, refinements = _measure(candidate, ground, lambda what: watch(what, total))
+        results.append(result)
+        shown.append(refinements)
+    synthetic = _central(ground.synthetic[_samples(ground)], ground.window)
+    pictures = Pictures(synthetic, ground.real[sample(len(ground.real), 1)], tuple(shown))
+    return Measured(ground.realities, tuple(results), pictures, _words(ground, data))
 
 
 def _check(candidate: Candidate, data: TrainingData) -> None:
@@ -62,11 +110,125 @@ def _check(candidate: Candidate, data: TrainingData) -> None:
         )
 
 
-def _window(images: Images, data: TrainingData) -> Images:
-    top, left = ((size - part) // 2 for size, part in zip(images.shape[1:3], data.window, strict=True))
-    return images[:, top : top + data.window[0], left : left + data.window[1]]
+def _learning(plan: Plan) -> Learning:
+    return replace(QUICK, seeds=min(plan.seeds, QUICK.seeds)) if plan.quick else Learning(seeds=plan.seeds)
 
 
-def _some(images: Images, count: int) -> Images:
-    chosen = np.random.default_rng(stream_seed(0, "judge", 2)).permutation(len(images))[:count]
-    return images[np.sort(chosen)]
+def _realism_settings(plan: Plan, images: int) -> RealismSettings:
+    return RealismSettings(images, judging=QUICK_JUDGING) if plan.quick else RealismSettings(images)
+
+
+def _count_steps(candidates: int, task: Task | None, learning: Learning) -> int:
+    """Realities, then refining, realism and preservation of each refiner, and every estimator."""
+    steps = 1 + 3 * candidates
+    if task is None:
+        return steps
+    shared = 1 + (task.upper_bound is not None)
+    return steps + 2 * candidates + 2 * learning.seeds * (shared + 2 * candidates)
+
+
+def _ground(data: TrainingData, task: Task | None, plan: Plan, say: Callable[[str], None]) -> _Ground:
+    learning = _learning(plan)
+    most = min(plan.images, QUICK_IMAGES) if plan.quick else plan.images
+    count = min(len(data.synthetic), len(data.real) // 2, most)
+    refined = count if task is None else max(count, min(learning.most_images, _fitting(data.synthetic)))
+    numbers = _choose(np.arange(len(data.synthetic)), refined)
+    chosen = _choose(np.arange(len(numbers)), count)
+    synthetic = data.synthetic[numbers] if task else _central(data.synthetic[numbers], data.window)
+    real = _central(data.real, data.window)
+    height, width = synthetic.shape[1:3]
+    regions = _of(task.regions, numbers[chosen]) if task else whole_images(count, height, width)
+    say("floor and start: real and synthetic images against real ones")
+    settings = _realism_settings(plan, count)
+    frame = realities(_central(synthetic[chosen], data.window), real, settings)
+    trials = Trials(task, data.synthetic, learning, say) if task else None
+    return _Ground(
+        synthetic, numbers, chosen, regions, real, data.window, settings, frame, learning, task, trials
+    )
+
+
+def _measure(
+    candidate: Candidate, ground: _Ground, say: Callable[[str], None]
+) -> tuple[CandidateResult, Refinements]:
+    say(f"{candidate.name}: refining {counted(len(ground.synthetic))} images")
+    refined = candidate.refine(ground.synthetic, 0)
+    before, after = ground.synthetic[ground.chosen], refined[ground.chosen]
+    say(f"{candidate.name}: realism")
+    realism = measure_realism(_central(after, ground.window), ground.real, ground.settings)
+    say(f"{candidate.name}: preservation")
+    kept = measure_preservation(before, after, ground.regions)
+    numbers = ground.numbers[ground.chosen].tolist()
+    shown = Refinements(
+        _central(refined[_samples(ground)], ground.window),
+        worst_pairs(before, after, kept.worst, numbers),
+        most_changed(before, after, numbers),
+    )
+    worst = tuple(replace(region, image=numbers[region.image]) for region in kept.worst)
+    kept = replace(kept, worst=worst, estimator=_estimator_change(ground, refined, say))
+    usefulness = ground.trials.measure(candidate.refine) if ground.trials else None
+    peak = int(np.iinfo(before.dtype).max)
+    alarms = alarms_of(ground.realities, realism, kept, usefulness, peak)
+    return CandidateResult(candidate.name, realism, kept, usefulness, (*alarms, *candidate.alarms)), shown
+
+
+def _estimator_change(ground: _Ground, refined: Images, say: Callable[[str], None]) -> EstimatorChange | None:
+    if ground.task is None:
+        return None
+    return measure_estimator_change(
+        ground.task.labels.of(ground.numbers),
+        ground.synthetic,
+        refined,
+        ground.learning,
+        survives_moves=ground.task.survives_moves,
+        report=say,
+    )
+
+
+def _samples(ground: _Ground) -> NDArray[np.int64]:
+    """Rows of the images that the page shows."""
+    return ground.chosen[sample(len(ground.chosen), 0)]
+
+
+def _choose(rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """At most `count` rows, always the same ones, in their order."""
+    rng = np.random.default_rng(stream_seed(0, "judge", 2))
+    return np.sort(rng.permutation(rows)[:count])
+
+
+def _fitting(images: Images) -> int:
+    """How many of them may be in memory at once."""
+    return MOST_BYTES // max(int(images[0].nbytes), 1)
+
+
+def _of(regions: Regions, chosen: NDArray[np.int64]) -> Regions:
+    """The regions of the chosen images, which are numbered anew; whole images where none has any."""
+    rows = np.flatnonzero(np.isin(regions.images, chosen))
+    return Regions(regions.of, regions.boxes[rows], np.searchsorted(chosen, regions.images[rows]))
+
+
+def _central(images: Images, window: tuple[int, int]) -> Images:
+    top, left = ((size - part) // 2 for size, part in zip(images.shape[1:3], window, strict=True))
+    return images[:, top : top + window[0], left : left + window[1]]
+
+
+def _words(ground: _Ground, data: TrainingData) -> dict[str, str]:
+    """What was measured on how much."""
+    height, width = ground.window
+    settings, learning, task = ground.settings, ground.learning, ground.task
+    used = {
+        "realism": f"{counted(ground.realities.images)} images of each set, {height} x {width} px, out of "
+        f"{counted(len(data.synthetic))} synthetic and {counted(len(data.real))} real ones; judges: "
+        f"{settings.judging.folds} folds, {settings.judging.updates} updates each",
+        "preservation": f"{counted(len(ground.regions))} {ground.regions.of} in "
+        f"{counted(len(ground.chosen))} images",
+    }
+    if task is not None:
+        updates = f"{learning.updates} updates" if learning.updates else "as many updates as the labels need"
+        trained = min(int(task.labels.answers.sum()), learning.most_images)
+        used["usefulness"] = (
+            f"{counted(trained)} images to train on, {counted(len(task.test.images))} real ones to test on; "
+            f"{learning.seeds} seeds, {updates}"
+        )
+    if learning.updates is not None:
+        used["quick"] = "a first look with few images and short training; not for the record"
+    return used

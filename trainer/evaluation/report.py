@@ -1,44 +1,153 @@
-"""Owns how an evaluation is shown: a table at the terminal, JSON for machines."""
+"""Owns how an evaluation is told to machines and terminals: JSON, the numbers for a model card, a table."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from trainer.evaluation.evaluate import Evaluation
+from trainer.evaluation.html.overview import headline
+from trainer.evaluation.html.text import KID_SCALE, NOTHING, gap, number, scaled, spread
+from trainer.evaluation.results import CandidateResult, Estimate, Realism, Realities, Report
 
 
-def print_report(evaluation: Evaluation, console: Console) -> None:
-    """Show one evaluation as a table."""
-    table = Table(title=evaluation.candidate, title_justify="left")
-    table.add_column("judge: balanced accuracy (0.5 = cannot tell)")
-    table.add_column("mean", justify="right")
-    table.add_column("95 % ±", justify="right")
-    for name, verdict in (
-        ("floor: real against real", evaluation.floor),
-        ("refined against real", evaluation.refined),
-        ("start: synthetic against real", evaluation.start),
-    ):
-        table.add_row(name, f"{verdict.mean:.3f}", f"{verdict.half_width:.3f}")
+def print_report(report: Report, console: Console) -> None:
+    """A column for each refiner between synthetic and real, then the alarms."""
+    table = Table(title_justify="left", title=Text(f"{report.synthetic} → {report.real}"))
+    names = [candidate.name for candidate in report.candidates]
+    table.add_column("", no_wrap=True)
+    for name in ("synthetic", *names, "real"):
+        table.add_column(Text(name), justify="right", overflow="fold")
+    for row in _rows(report):
+        table.add_row(*map(Text, row))
     console.print(table)
-    kept = evaluation.preservation
-    console.print(
-        f"mean absolute change {kept.mean_absolute_change_levels:.2f} levels · "
-        f"correlation of gradients before and after {kept.gradient_correlation:.3f}",
-        highlight=False,
-    )
+    for candidate in report.candidates:
+        for sentence in candidate.alarms:
+            who = f"{candidate.name}: " if len(names) > 1 else ""
+            console.print(Text(f"warning: {who}{sentence}", style="yellow"), soft_wrap=True)
 
 
-def to_json(evaluation: Evaluation) -> dict[str, object]:
-    """The same numbers; `metrics` is what goes into a model card."""
-    verdicts = {"floor": evaluation.floor, "refined": evaluation.refined, "start": evaluation.start}
-    metrics: dict[str, float] = {}
-    for name, verdict in verdicts.items():
-        metrics[f"judge_{name}_accuracy"] = round(verdict.mean, 4)
-        metrics[f"judge_{name}_half_width_95"] = round(verdict.half_width, 4)
-    kept = evaluation.preservation
-    metrics["mean_absolute_change_levels"] = round(kept.mean_absolute_change_levels, 4)
-    metrics["gradient_correlation"] = round(kept.gradient_correlation, 4)
+def to_json(report: Report) -> dict[str, object]:
+    """The report as JSON values with `metrics` for each refiner; a number that is not finite becomes null.
+
+    The report of a single refiner has its `metrics` at the top, too: what publishing puts into the card.
+    """
+    tree = _plain(dataclasses.asdict(report))
+    assert isinstance(tree, dict)
+    for candidate, result in zip(tree["candidates"], report.candidates, strict=True):
+        candidate["metrics"] = metrics(report.realities, result)
+    if len(report.candidates) > 1:
+        return tree
+    return {"metrics": metrics(report.realities, report.candidates[0]), **tree}
+
+
+def of_one(report: Report, index: int) -> Report:
+    """The same report about one of its refiners only."""
+    return dataclasses.replace(report, candidates=(report.candidates[index],))
+
+
+def metrics(realities: Realities, result: CandidateResult) -> dict[str, float]:
+    """The numbers that go into a model card: finite, rounded, by name."""
+    found: dict[str, float] = {}
+    frame = {"floor": realities.floor, "start": realities.start, "refined": result.realism}
+    for name, realism in frame.items():
+        found |= _realism(name, realism)
+    kept = result.preservation
+    found |= {f"shift_px_{name}": value for name, value in kept.shift_px.items()}
+    found |= {f"structure_kept_{name}": value for name, value in kept.structure_kept.items()}
+    found["lost_fraction"] = kept.lost_fraction
+    found["mean_absolute_change_levels"] = kept.mean_absolute_change_levels
+    found["gradient_correlation"] = kept.gradient_correlation
+    if kept.estimator is not None:
+        name = _word(f"{kept.estimator.measure} {kept.estimator.unit}")
+        found[f"estimator_{name}_mean"] = kept.estimator.mean
+        found[f"estimator_{name}_median"] = kept.estimator.median
+        if (both := kept.estimator.of_both) is not None:
+            found[f"estimator_of_both_{name}_mean"] = both.mean
+            found[f"estimator_of_both_{name}_median"] = both.median
+    found |= _usefulness(result)
+    return {name: round(value, 6) for name, value in found.items() if math.isfinite(value)}
+
+
+def _realism(name: str, realism: Realism) -> dict[str, float]:
     return {
-        "candidate": evaluation.candidate,
-        "accuracies": {name: list(verdict.accuracies) for name, verdict in verdicts.items()},
-        "metrics": metrics,
+        f"judge_{name}_accuracy": realism.judge.mean,
+        f"judge_{name}_half_width_95": (realism.judge.high - realism.judge.low) / 2,
+        f"kernel_distance_{name}": realism.kernel_distance.mean,
+        f"sliced_wasserstein_{name}": realism.sliced_wasserstein.mean,
+        f"spectrum_distance_{name}": realism.spectrum_distance,
     }
+
+
+def _usefulness(result: CandidateResult) -> dict[str, float]:
+    useful = result.usefulness
+    if useful is None:
+        return {}
+    found = {}
+    for score in useful.scores:
+        suffix = "_augmented" if score.augmented else ""
+        found[f"{_word(useful.metric)}_{score.arm}{suffix}"] = score.primary.mean
+    gaps = {"gap_closed": useful.gap_closed, "gap_closed_augmented": useful.gap_closed_augmented}
+    for name, closed in gaps.items():
+        if closed is not None:
+            found[name], found[f"{name}_deviation"] = closed.mean, closed.deviation
+    return found
+
+
+def _word(name: str) -> str:
+    return "_".join("".join(c if c.isalnum() else " " for c in name.lower()).split())
+
+
+def _plain(value: object) -> object:
+    """JSON knows neither tuples nor numbers that are not finite."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _rows(report: Report) -> list[tuple[str, ...]]:
+    found, frame = report.candidates, report.realities
+    columns = (frame.start, *(candidate.realism for candidate in found), frame.floor)
+    rows = [
+        ("judge", *(number(realism.judge.mean, "%") for realism in columns)),
+        ("KID x 1000", *(number(scaled(realism.kernel_distance, KID_SCALE).mean) for realism in columns)),
+        ("sliced Wasserstein", *(number(realism.sliced_wasserstein.mean) for realism in columns)),
+        ("spectrum, decades", *(number(realism.spectrum_distance) for realism in columns)),
+        ("moved, median", "", *(number(c.preservation.shift_px.get("median"), "px") for c in found), ""),
+        ("structure left, median", "", *(_left(candidate) for candidate in found), ""),
+        ("regions lost", "", *(number(c.preservation.lost_fraction, "%") for c in found), ""),
+    ]
+    changes = [candidate.preservation.estimator for candidate in found]
+    if (first := changes[0]) is not None:
+        rows.append((first.measure, "", *(headline(change) if change else NOTHING for change in changes), ""))
+    return [*rows, *_useful_rows(report)]
+
+
+def _left(candidate: CandidateResult) -> str:
+    return number(candidate.preservation.structure_kept.get("median"), "%")
+
+
+def _useful_rows(report: Report) -> list[tuple[str, ...]]:
+    found = [candidate.usefulness for candidate in report.candidates]
+    if (first := found[0]) is None:
+        return []
+
+    def score(index: int, arm: str, *, augmented: bool) -> Estimate | None:
+        useful = found[index]
+        scores = useful.scores if useful else ()
+        return next((s.primary for s in scores if s.arm == arm and s.augmented == augmented), None)
+
+    rows = []
+    for augmented in (False, True):
+        name = f"{first.metric}, augmented" if augmented else first.metric
+        refined = [spread(score(index, "refined", augmented=augmented)) for index in range(len(found))]
+        ends = [spread(score(0, arm, augmented=augmented)) for arm in ("synthetic", "real")]
+        rows.append((name, ends[0], *refined, ends[1]))
+    rows.append(("gap closed", "0", *(gap(useful.gap_closed if useful else None) for useful in found), "1"))
+    return rows

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from model.preservation.drift import MAX_SHIFT_PX, MIN_STRUCTURE_KEPT
 from trainer.evaluation.html.charts import Mark, histogram_chart, swatch
 from trainer.evaluation.html.overview import headline, look
 from trainer.evaluation.html.pictures import Inline
@@ -10,8 +11,6 @@ from trainer.evaluation.html.text import counted, escape, metric_unit, number
 from trainer.evaluation.pictures import Pair, Pictures, Refinements
 from trainer.evaluation.results import CandidateResult, EstimatorChange, Preservation, Report
 
-MAX_SHIFT_PX, MIN_STRUCTURE_KEPT = 1.0, 0.6
-"""The service's thresholds."""
 MANY_PAIRS, FEW_PAIRS = 12, 6
 """Of the worst regions of a refiner, alone on the page and beside others; half as many whole images."""
 
@@ -93,8 +92,10 @@ def _estimator(change: EstimatorChange) -> str:
     if not change.per_class:
         mean, median = number(change.mean, unit), number(change.median, unit)
         worst_case = number(change.p95_worst, unit)
-        return f"{said} (mean {mean}, median {median}, 95 % of the images do better than {worst_case}).</p>"
-    said += ".</p>"
+        said += f" (mean {mean}, median {median}, 95 % of the images do better than {worst_case})"
+    said += f"{_knowing_the_style(change)}.</p>"
+    if not change.per_class:
+        return said
     worst = sorted(change.per_class.items(), key=lambda item: item[1])
     cells = "".join(
         f"<li><span class='class'>{escape(name)}</span><span class='meter'><i "
@@ -103,6 +104,16 @@ def _estimator(change: EstimatorChange) -> str:
         for name, share in worst
     )
     return f"{said}<h4>The same class before and after, by class</h4><ul class='classes'>{cells}</ul>"
+
+
+def _knowing_the_style(change: EstimatorChange) -> str:
+    """A style that an estimator never saw may mislead it although the content is the same."""
+    if change.of_both is None:
+        return ""
+    return (
+        "; one that has also learned from refined images, and so knows their style: "
+        f"<b>{headline(change.of_both)}</b>"
+    )
 
 
 def _gallery(title: str, meaning: str, pairs: Sequence[Pair], inline: Inline) -> str:

@@ -1,0 +1,206 @@
+"""`simtrue-train evaluate` from the command line to the table, the numbers and the page."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+torch = pytest.importorskip("torch")
+
+from trainer.cli import main  # noqa: E402
+from trainer.evaluation.judge import Judging  # noqa: E402
+from trainer.evaluation.usefulness.learning import Learning  # noqa: E402
+from trainer.run_folder import RunFolder  # noqa: E402
+
+pytestmark = pytest.mark.train
+FAST = {
+    "refiner_width": 8,
+    "refiner_blocks": 1,
+    "discriminator_layers": "gaze",
+    "batch_size": 8,
+    "history_capacity": 12,
+    "steps": 3,
+    "warmup_refiner_steps": 1,
+    "warmup_discriminator_steps": 1,
+    "log_every": 2,
+    "precision": "fp32",
+    "threads": 1,
+}
+QUICK = ["--quick", "--seeds", "1", "--images", "16"]
+COUNT = 48
+
+
+def flags(values: dict[str, object]) -> list[str]:
+    return [text for name, value in values.items() for text in (f"--{name.replace('_', '-')}", str(value))]
+
+
+def write_images(folder: Path) -> dict[str, str]:
+    """Squares, dark or bright inside: their class; the real ones are the same, dimmer and noisy."""
+    rng = np.random.default_rng(0)
+    synthetic = np.full((COUNT, 16, 16), 128, np.uint8)
+    boxes = np.empty((COUNT, 4), np.float32)
+    label = np.arange(COUNT) % 2
+    for image, box, bright in zip(synthetic, boxes, label, strict=True):
+        top, left = rng.integers(1, 9, 2)
+        image[top : top + 6, left : left + 6] = 230 if bright else 30
+        box[:] = (left, top, left + 6, top + 6)
+    real = np.clip(synthetic[::-1] * 0.6 + 20 + rng.normal(0, 8, synthetic.shape), 0, 255).astype(np.uint8)
+    arrays = {"synthetic": synthetic, "real": real, "label": label, "real_label": label[::-1], "boxes": boxes}
+    np.savez(folder / "images.npz", **arrays)  # type: ignore[arg-type]
+    return {"synthetic": f"{folder}/images.npz:synthetic", "real": f"{folder}/images.npz:real"}
+
+
+def write_task(folder: Path) -> Path:
+    file = folder / "task.toml"
+    file.write_text(
+        'kind = "classification"\nlabels = "images.npz:label"\nregions = "images.npz:boxes"\n'
+        '[test]\nimages = "images.npz:real"\nlabels = "images.npz:real_label"\n'
+        '[upper_bound]\nimages = "images.npz:real"\nlabels = "images.npz:real_label"\n'
+    )
+    return file
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A run of a few steps with an alarm in its log, beside its images."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    threads = torch.get_num_threads()
+    main(["fit", *flags({**write_images(folder), **FAST, "runs_root": folder / "runs", "name": "squares"})])
+    torch.set_num_threads(threads)
+    (path,) = (folder / "runs").iterdir()
+    with RunFolder(path).metrics.open("a") as file:
+        file.write('{"iteration": 5, "alarm": "lost_content", "sentence": "step 3: the content is lost"}\n')
+    return RunFolder(path)
+
+
+@pytest.fixture(scope="module")
+def exported(run: RunFolder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run's refiner as a file."""
+    models = tmp_path_factory.mktemp("models")
+    main(["export", str(run.path), "--models", str(models), "--name", "squares"])
+    return models / "squares/1/refiner.onnx"
+
+
+@pytest.fixture(autouse=True)
+def _short_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is learned is tested elsewhere; here it is enough that it is asked for."""
+    judging = Judging(folds=2, updates=2)
+    learning = Learning(seeds=1, updates=2, most_images=32, variants=2)
+    monkeypatch.setattr("trainer.evaluation.evaluate.QUICK_JUDGING", judging)
+    monkeypatch.setattr("trainer.evaluation.evaluate.QUICK", learning)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def refusal(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> str:
+    """The one sentence of a command that fails."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    said = capsys.readouterr().err
+    assert stopped.value.code == 1
+    assert "Traceback" not in said
+    return said.splitlines()[-1]
+
+
+def test_without_a_task_a_run_keeps_realism_and_preservation(
+    run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["evaluate", str(run.path), *QUICK, "--json", str(tmp_path / "e.json")])
+    shown = capsys.readouterr()
+    assert "judge" in shown.out
+    assert "while training, step 3: the content is lost" in " ".join(shown.out.split())
+    kept = json.loads(run.evaluation.read_text())
+    assert kept == json.loads((tmp_path / "e.json").read_text())
+    assert {"judge_floor_accuracy", "judge_start_accuracy", "judge_refined_accuracy"} <= set(kept["metrics"])
+    (candidate,) = kept["candidates"]
+    assert candidate["metrics"] == kept["metrics"]
+    assert candidate["preservation"]["regions_of"] == "whole images"
+    assert candidate["preservation"]["measured"] + candidate["preservation"]["unmeasured"] == 16
+    assert candidate["usefulness"] is None
+    assert kept["command"].startswith(f"simtrue-train evaluate {run.path} --quick")
+    assert "Not measured" in run.report.read_text()
+
+
+def test_with_a_task_every_arm_is_scored_and_what_estimators_say_is_compared(
+    run: RunFolder,
+) -> None:
+    task = write_task(run.path.parent.parent)
+    main(["evaluate", str(run.path), *QUICK, "--task", str(task)])
+    kept = json.loads(run.evaluation.read_text())
+    scores = kept["candidates"][0]["usefulness"]["scores"]
+    assert {(score["arm"], score["augmented"]) for score in scores} == {
+        (arm, augmented) for arm in ("synthetic", "refined", "both", "real") for augmented in (False, True)
+    }
+    assert kept["candidates"][0]["preservation"]["regions_of"] == "boxes"
+    assert kept["candidates"][0]["preservation"]["estimator"]["measure"]
+    assert 0.0 <= kept["metrics"]["accuracy_refined"] <= 1.0
+    assert "With strong augmentation" in run.report.read_text()
+
+
+def test_a_run_and_its_exported_refiner_stand_side_by_side(
+    run: RunFolder, exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page, numbers = tmp_path / "both.html", tmp_path / "both.json"
+    capsys.readouterr()
+    main(["evaluate", str(run.path), str(exported), *QUICK, "--html", str(page), "--json", str(numbers)])
+    assert "squares/1" in capsys.readouterr().out
+    both = json.loads(numbers.read_text())
+    first, second = both["candidates"]
+    assert (first["name"], second["name"]) == (run.path.name, "squares/1")
+    # The exported refiner is the run's: the same images, hence the same change, but for rounding.
+    changes = [one["metrics"]["mean_absolute_change_levels"] for one in (first, second)]
+    assert changes[0] == pytest.approx(changes[1], abs=0.02)
+    assert "metrics" not in both
+    assert "2 refiners side by side" in page.read_text()
+    assert len(json.loads(run.evaluation.read_text())["candidates"]) == 1
+
+
+def test_folders_are_read_in_the_kind_of_the_exported_refiner(exported: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for role, side in (("synthetic", 16), ("real", 20)):
+        (tmp_path / role).mkdir()
+        for index in range(16):
+            colour = rng.integers(0, 255, (side, side, 3)).astype(np.uint8)
+            Image.fromarray(colour).save(tmp_path / role / f"{index}.png")
+    sources = {"synthetic": tmp_path / "synthetic", "real": tmp_path / "real", "resize": "16x16"}
+    page = tmp_path / "report.html"
+    main(
+        [
+            "evaluate",
+            str(exported),
+            *flags({**sources, "html": page}),
+            "--quick",
+            "--seeds",
+            "1",
+            "--images",
+            "8",
+        ]
+    )
+    assert re.search(r"8 images of each set, 16 x 16 px", page.read_text())
+
+
+def test_what_cannot_be_evaluated_is_refused_in_a_sentence(
+    run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(run.path)
+    (tmp_path / "bad.onnx").write_bytes(b"no graph at all")
+    sources = flags(write_images(tmp_path))
+    bad = ["evaluate", str(tmp_path / "bad.onnx"), *sources]
+    assert "is no ONNX file that can be run" in refusal(capsys, bad)
+    assert "at least 1 seed and 8 images" in refusal(capsys, ["evaluate", path, "--images", "4"])
+    assert "named twice" in refusal(capsys, ["evaluate", path, f"{path}/"])
+    for flag in ("--json", "--html"):
+        command = ["evaluate", path, flag, str(tmp_path / "nowhere" / "file")]
+        assert f"{flag} {tmp_path}/nowhere/file: there is no folder" in refusal(capsys, command)
+    assert "there is no file" in refusal(capsys, ["evaluate", path, str(tmp_path / "none.onnx")])

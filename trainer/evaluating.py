@@ -1,0 +1,165 @@
+"""Owns the command `evaluate`: from its flags to the table, the JSON file and the page."""
+
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from time import monotonic
+
+from rich.console import Console as RichConsole
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+from trainer.config import TrainConfig
+from trainer.console import Console
+from trainer.data import TrainingData, load_data
+from trainer.disk import write_atomically
+from trainer.errors import ConfigError, DataError
+from trainer.evaluation.candidate import Candidate, load_candidate
+from trainer.evaluation.evaluate import Plan
+from trainer.evaluation.evaluate import evaluate as measure_all
+from trainer.evaluation.html.page import render
+from trainer.evaluation.realism import FEWEST_IMAGES
+from trainer.evaluation.report import of_one, print_report, to_json
+from trainer.evaluation.results import Report
+from trainer.labels.task import Task, load_task
+from trainer.options import resolve, validate
+from trainer.run_folder import RunFolder
+from trainer.sources import Reading
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `evaluate` was asked."""
+
+    refiners: tuple[Path, ...]
+    given: Mapping[str, str]
+    """Settings that say which images, where not those of the run: synthetic, real, resize, crop, window."""
+    task: Path | None
+    plan: Plan
+    html: Path | None
+    json: Path | None
+    command: str
+    """How it was asked, for the report."""
+
+
+def evaluate(request: Request) -> None:
+    """Measure, show the table, keep numbers and page with every run and where the flags say."""
+    _check(request)
+    console, started, now = Console(), monotonic(), datetime.now(UTC)
+    candidates = [load_candidate(path, console.say) for path in request.refiners]
+    with tempfile.TemporaryDirectory() as cache:
+        config = _config(request, candidates[0])
+        data = load_data(config, Path(cache), console.decoding)
+        task = _task(request, config, data, candidates[0])
+        with _watching() as watch:
+            measured = measure_all(candidates, data, task, request.plan, watch)
+    report = Report(
+        synthetic=config.synthetic,
+        real=config.real,
+        created_utc=now.isoformat(timespec="seconds"),
+        command=request.command,
+        settings={**measured.settings, **_sources(request, candidates)},
+        realities=measured.realities,
+        candidates=measured.candidates,
+        seconds=monotonic() - started,
+    )
+    print_report(report, RichConsole())
+    page = render(report, measured.pictures).encode()
+    for path in _write(request, report, page):
+        console.say(f"wrote {path}")
+
+
+def _check(request: Request) -> None:
+    plan = request.plan
+    if plan.seeds < 1 or plan.images < FEWEST_IMAGES:
+        raise ConfigError(
+            f"--seeds {plan.seeds} and --images {plan.images}: an evaluation needs at least 1 seed and "
+            f"{FEWEST_IMAGES} images"
+        )
+    if len({path.resolve() for path in request.refiners}) < len(request.refiners):
+        raise ConfigError("the same refiner was named twice")
+    for flag, file in (("--html", request.html), ("--json", request.json)):
+        if file is not None and not file.parent.is_dir():
+            raise ConfigError(f"{flag} {file}: there is no folder {file.parent}")
+
+
+def _config(request: Request, candidate: Candidate) -> TrainConfig:
+    """Which images, in the channels and bits that the refiners take: of the first run, unless given."""
+    # Batches are a matter of training: two images are enough here.
+    few = {"batch_size": 2, "history_capacity": 0}
+    kind = {"channels": candidate.channels, "bit_depth": candidate.bit_depth}
+    run = next((path for path in request.refiners if path.is_dir()), None)
+    if run is None:
+        return resolve({**kind, **request.given, **few})
+    return validate({**RunFolder(run).read_config().model_dump(), **kind, **request.given, **few})
+
+
+def _task(request: Request, config: TrainConfig, data: TrainingData, candidate: Candidate) -> Task | None:
+    if request.task is None:
+        return None
+    reading = Reading(config.resize, config.crop, candidate.channels, candidate.bit_depth)
+    task = load_task(request.task, config.synthetic, reading)
+    if len(task.labels) != len(data.synthetic):
+        raise DataError(
+            f"{request.task} labels {len(task.labels)} synthetic images, there are {len(data.synthetic)}"
+        )
+    return task
+
+
+def _sources(request: Request, candidates: Sequence[Candidate]) -> dict[str, str]:
+    sources = {"refiners" if len(candidates) > 1 else "refiner": "; ".join(one.source for one in candidates)}
+    return sources if request.task is None else {**sources, "task": str(request.task)}
+
+
+@contextmanager
+def _watching() -> Iterator[Callable[[str, int], None]]:
+    """Says at the terminal what is being measured; plain lines where there is no terminal."""
+    rich = RichConsole(stderr=True, soft_wrap=True, highlight=False)
+    if not rich.is_terminal:
+        yield lambda what, _total: rich.print(what, markup=False)
+        return
+    columns = (
+        SpinnerColumn(),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}", markup=False),
+    )
+    with Progress(*columns, console=rich, transient=True) as progress:
+        bar = progress.add_task("", total=None, completed=-1)
+
+        def watch(what: str, total: int) -> None:
+            progress.update(bar, description=what, total=total, advance=1)
+
+        yield watch
+
+
+def _write(request: Request, report: Report, page: bytes) -> Sequence[Path]:
+    """Every run keeps its own numbers and the page; the flags name further places."""
+    files: dict[Path, bytes] = {}
+    for index, path in enumerate(request.refiners):
+        if path.is_dir():
+            folder = RunFolder(path)
+            files[folder.evaluation] = _bytes(to_json(of_one(report, index)))
+            files[folder.report] = page
+    if request.html is not None:
+        files[request.html] = page
+    if request.json is not None:
+        files[request.json] = _bytes(to_json(report))
+    for path, content in files.items():
+        write_atomically(path, lambda file, content=content: file.write(content))  # type: ignore[misc]
+    return list(files)
+
+
+def _bytes(tree: Mapping[str, object]) -> bytes:
+    return json.dumps(tree, indent=2, ensure_ascii=False, allow_nan=False).encode() + b"\n"
