@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 from PIL import Image
 
 torch = pytest.importorskip("torch")
 
+from model.card import read_card  # noqa: E402
 from trainer.cli import main  # noqa: E402
 from trainer.evaluation.judge import Judging  # noqa: E402
 from trainer.evaluation.usefulness.learning import Learning  # noqa: E402
@@ -79,7 +81,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 @pytest.fixture(scope="module")
 def exported(run: RunFolder, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run's refiner as a file."""
+    """The run's refiner as a file, published after an evaluation."""
+    run.evaluation.write_text('{"metrics": {"gap_closed": 0.5}}')
     models = tmp_path_factory.mktemp("models")
     main(["export", str(run.path), "--models", str(models), "--name", "squares"])
     return models / "squares/1/refiner.onnx"
@@ -164,6 +167,11 @@ def test_a_run_and_its_exported_refiner_stand_side_by_side(
     assert "metrics" not in both
     assert "2 refiners side by side" in page.read_text()
     assert len(json.loads(run.evaluation.read_text())["candidates"]) == 1
+
+
+def test_the_numbers_of_the_last_evaluation_go_into_the_card(exported: Path) -> None:
+    session = onnxruntime.InferenceSession(exported, providers=["CPUExecutionProvider"])
+    assert read_card(session.get_modelmeta().custom_metadata_map).metrics == {"gap_closed": 0.5}
 
 
 def test_folders_are_read_in_the_kind_of_the_exported_refiner(exported: Path, tmp_path: Path) -> None:

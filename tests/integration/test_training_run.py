@@ -516,59 +516,6 @@ def test_a_preview_shows_variants_and_strength_zero_shows_the_synthetic_images(
     assert (rows[0][:, margin:] != rows[4][:, margin:]).any()
 
 
-def test_an_evaluation_is_kept_with_the_run_and_goes_into_the_card(tmp_path: Path) -> None:
-    run = fit(tmp_path, steps=2)
-    main(["evaluate", str(run.path), "--seeds", "2", "--images", "16", "--json", str(tmp_path / "e.json")])
-    report = json.loads((tmp_path / "e.json").read_text())
-    assert json.loads(run.evaluation.read_text()) == report
-    assert {"judge_floor_accuracy", "judge_start_accuracy", "judge_refined_accuracy"} <= set(
-        report["metrics"]
-    )
-    main(["export", str(run.path), "--models", str(tmp_path / "models"), "--name", "squares"])
-    main(
-        [
-            "evaluate",
-            str(tmp_path / "models/squares/1/refiner.onnx"),
-            *flags(write_images(tmp_path)),
-            "--seeds",
-            "1",
-            "--images",
-            "8",
-        ]
-    )
-
-
-def test_an_evaluation_reads_folders_in_the_kind_of_the_exported_refiner(
-    finished: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    main(["export", str(finished.path), "--models", str(tmp_path), "--name", "squares"])
-    rng = np.random.default_rng(0)
-    for role, side in (("synthetic", 16), ("real", 20)):
-        (tmp_path / role).mkdir()
-        for index in range(16):
-            colour = rng.integers(0, 255, (side, side, 3)).astype(np.uint8)
-            Image.fromarray(colour).save(tmp_path / role / f"{index}.png")
-    file = str(tmp_path / "squares/1/refiner.onnx")
-    sources = {"synthetic": tmp_path / "synthetic", "real": tmp_path / "real", "seeds": 1, "images": 8}
-    main(["evaluate", file, *flags({**sources, "resize": "16x16"})])
-    assert "refined against real" in capsys.readouterr().out
-
-
-def test_a_broken_onnx_file_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "bad.onnx").write_bytes(b"no graph at all")
-    sources = flags(write_images(tmp_path))
-    assert "is no ONNX file that can be run" in refusal(
-        capsys, ["evaluate", str(tmp_path / "bad.onnx"), *sources]
-    )
-
-
-def test_a_report_that_could_not_be_written_is_refused_before_the_work(
-    finished: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    command = ["evaluate", str(finished.path), "--json", str(tmp_path / "nowhere" / "e.json")]
-    assert "there is no folder" in refusal(capsys, command)
-
-
 @pytest.mark.shared
 def test_the_smallest_shared_set_trains(tmp_path: Path) -> None:
     file = SHARED / "data" / "ci-tiny" / "ci_tiny.npz"
