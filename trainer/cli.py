@@ -17,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     A run that was stopped exits as one killed by that signal would: 130 after Ctrl-C, 143 after SIGTERM.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    words = sys.argv[1:] if arguments is None else arguments
     parsed = _parser().parse_args(words)
     parsed.command = shlex.join(["simtrue-train", *words])
     # A feature transform of the user's own is looked for where the user stands, as `python -m` would.
@@ -25,7 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         parsed.run(parsed)
     except StoppedError as stopped:
-        _say(f"{stopped}; simtrue-train resume goes on from there")
+        again = getattr(parsed, "again", "simtrue-train resume")
+        _say(f"{stopped}; {again} goes on from there")
         sys.exit(stopped.exit_code)
     except TrainerError as error:
         _say(str(error))
@@ -46,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="simtrue-train", description="Train a refiner that makes simulated images look real."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_fit, _add_resume, _add_export, _add_preview, _add_evaluate):
+    for add in (_add_fit, _add_resume, _add_export, _add_preview, _add_evaluate, _add_study):
         add(commands)
     return parser
 
@@ -126,6 +127,22 @@ def _add_evaluate(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
     evaluate.set_defaults(run=_evaluate)
 
 
+def _add_study(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    study = commands.add_parser(
+        "study", help="run one of the paper's own studies: train and measure variants"
+    )
+    study.add_argument("study", nargs="?", metavar="NAME", help="history, loss, psi, lambda or updates")
+    study.add_argument("--list", action="store_true", help="say which studies there are, and end")
+    study.add_argument("--seeds", default="0,1,2", metavar="N,N,…", help="seeds of every variant [0,1,2]")
+    study.add_argument("--out", type=Path, metavar="FOLDER", help="what is there is kept [studies/NAME]")
+    study.add_argument("--task", type=Path, metavar="FILE", help="labels: measure usefulness, too")
+    study.add_argument(
+        "--config", type=Path, metavar="FILE", help="TOML file of settings: above the preset, below flags"
+    )
+    add_flags(study)
+    study.set_defaults(run=_study, again="the same command")
+
+
 # The commands import what they need: `--help` and a wrong flag must not wait for torch.
 
 
@@ -174,6 +191,19 @@ def _evaluate(arguments: argparse.Namespace) -> None:
             arguments.command,
         )
     )
+
+
+def _study(arguments: argparse.Namespace) -> None:
+    from trainer.studies.definitions import describe_studies, find_study
+
+    if arguments.list:
+        print(describe_studies())  # noqa: T201
+        return
+    study = find_study(arguments.study or "")
+    from trainer.studies.command import Asked, run
+
+    asked = Asked(study, arguments.seeds, arguments.out, arguments.task, arguments.command)
+    run(asked, flag_values(arguments), arguments.config)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ Flags win over the environment. A value outside its bounds stops the start with 
 TRAINING = """\
 ## Settings of a training run
 
-A setting is a flag of `simtrue-train fit` (`history_capacity` is `--history-capacity`) or a line of the TOML
+A setting is a flag of `simtrue-train fit` and of `study` (`history_capacity` is `--history-capacity`) or a line of the TOML
 file given with `--config`. Flags win over the file, the file over the preset. `gaze` and `hand` are the
 paper's two experiments; an empty cell means the same as `default`. The resolved ones are saved with the run.
 """
@@ -63,7 +63,7 @@ def _commands() -> Iterable[str]:
         yield f"## `simtrue {name}`\n\n{command.help}\n"
         yield _table(("flag", "default", "meaning"), (_option(option) for option in command.params))
     for name, parser in _subparsers(trainer_cli._parser()).items():
-        elsewhere = {"help", *(TrainConfig.model_fields if name == "fit" else ())}
+        elsewhere = {"help", *(TrainConfig.model_fields if name in ("fit", "study") else ())}
         rows = (_action(action) for action in parser._actions if action.dest not in elsewhere)
         yield f"## `simtrue-train {name}`\n\n{_about(name)}\n"
         yield _table(("flag", "default", "meaning"), rows)

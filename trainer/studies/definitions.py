@@ -1,5 +1,6 @@
 """Owns the paper's studies: the question of each, its variants, and how they become settings of a run."""
 
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import lcm
@@ -93,7 +94,17 @@ def find_study(name: str) -> Study:
     for study in STUDIES:
         if study.name == name:
             return study
-    raise ConfigError(f"there is no study {name!r}; there are: {', '.join(study.name for study in STUDIES)}")
+    there = f"there are: {', '.join(study.name for study in STUDIES)}"
+    raise ConfigError(f"there is no study {name!r}; {there}" if name else f"name a study; {there}")
+
+
+def describe_studies() -> str:
+    """Every study with its variants and its question, as text for the terminal."""
+    parts = []
+    for study in STUDIES:
+        names = ", ".join(variant.name for variant in study.variants)
+        parts.append(f"{study.name}: {names}\n{textwrap.indent(textwrap.fill(study.question, 96), '    ')}")
+    return "\n".join(parts)
 
 
 def resolve_variants(study: Study, base: TrainConfig) -> dict[str, TrainConfig]:
