@@ -18,18 +18,26 @@ AdversarialLoss = Literal["cross_entropy", "least_squares"]
 
 
 def discriminator_loss(
-    logits_refined: Tensor, logits_real: Tensor, adversarial: AdversarialLoss = "cross_entropy"
+    logits_refined: Tensor,
+    logits_real: Tensor,
+    adversarial: AdversarialLoss = "cross_entropy",
+    real_weights: Tensor | None = None,
 ) -> Tensor:
     """Loss of D (paper, Eq. 2): −mean log D(x̃) − mean log(1 − D(y)); D is the probability of REFINED.
 
     Takes two logit maps [N, 2, h, w]; their batches may differ. Returns a float32 scalar ≥ 0, which is
     2 log 2 where D knows nothing. `least_squares`: mean (d(x̃) − 1)² + mean d(y)², d being the logit of D.
+    `real_weights`: a weight for each real patch, float [N, h, w], 1 on average.
     """
     refined = evidence_of_refined(logits_refined).float()
     real = evidence_of_refined(logits_real).float()
     if adversarial == "least_squares":
-        return (refined - 1.0).square().mean() + real.square().mean()
-    return functional.softplus(-refined).mean() + functional.softplus(real).mean()
+        on_refined, on_real = (refined - 1.0).square(), real.square()
+    else:
+        on_refined, on_real = functional.softplus(-refined), functional.softplus(real)
+    if real_weights is not None:
+        on_real = on_real * real_weights
+    return on_refined.mean() + on_real.mean()
 
 
 def realism_loss(logits_refined: Tensor, adversarial: AdversarialLoss = "cross_entropy") -> Tensor:

@@ -208,6 +208,14 @@ class TrainConfig(BaseModel):
         0, ge=0, le=64, description="noise inputs drawn once per image", json_schema_extra=REFINER
     )
 
+    content_balance_limit: float = Field(
+        1.0,
+        ge=1,
+        le=100,
+        description="largest weight of a real patch, and the inverse of the smallest, so that structure is as "
+        "frequent for the discriminator as in the synthetic set, and erasing it gains nothing; 1: off",
+        json_schema_extra=LOSSES,
+    )
     noise_recovery_weight: float = Field(
         0.0,
         ge=0,

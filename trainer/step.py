@@ -16,6 +16,7 @@ from model.losses import (
     self_regularization_loss,
 )
 from model.noise_reader import noise_recovery_loss
+from trainer.content_balance import ContentBalance
 
 Terms = dict[str, Tensor]
 """Scalars of one update, float32 on the device, without gradient."""
@@ -48,6 +49,7 @@ class Objective:
     scale: int
     """Factor on both whole losses: the number of patches (`patch_reduction` sum), or 1 (mean)."""
     noise_recovery_weight: float
+    content_balance: ContentBalance | None
     autocast: Callable[[], AbstractContextManager[object]]
 
 
@@ -104,7 +106,7 @@ def refiner_step(
 
 
 def discriminator_step(discriminator: Learner, objective: Objective, refined: Tensor, real: Tensor) -> Terms:
-    """Update D on Eq. 2, plus R1 if asked for.
+    """Update D on Eq. 2, plus R1 if asked for, with the content of real images balanced if asked for.
 
     refined: float [N, C, H, W] without gradient, half of it from the history; real: the same shape. The
     refiner is not here, so nothing of it can learn. Returns DISCRIMINATOR_TERMS.
@@ -113,7 +115,11 @@ def discriminator_step(discriminator: Learner, objective: Objective, refined: Te
     real = real.detach().requires_grad_(penalised)
     with objective.autocast():
         logits_refined, logits_real = discriminator.forward(torch.cat([refined, real])).chunk(2)
-        loss = discriminator_loss(logits_refined, logits_real, objective.adversarial_loss)
+        weights = None
+        if objective.content_balance is not None:
+            height, width = logits_real.shape[2:]
+            weights = objective.content_balance(real.detach(), (height, width))
+        loss = discriminator_loss(logits_refined, logits_real, objective.adversarial_loss, weights)
         penalty = gradient_penalty_r1(logits_real, real) if penalised else loss.new_zeros(())
     discriminator.optimiser.zero_grad()
     torch.autograd.backward(objective.scale * (loss + 0.5 * objective.r1_weight * penalty))

@@ -13,6 +13,7 @@ from model.history import HistoryBuffer, HistoryState
 from trainer.alarms import Alarms
 from trainer.batches import Batches
 from trainer.config import TrainConfig
+from trainer.content_balance import ContentBalance, balance_content
 from trainer.data import TrainingData
 from trainer.distributed import World
 from trainer.ema import Ema
@@ -24,6 +25,9 @@ from trainer.sampling import Sampler, Stream, draw_noise, generator
 from trainer.sources import Images
 from trainer.step import DISCRIMINATOR_TERMS, REFINER_TERMS, Learner, Objective
 from trainer.stopping import Stopping
+
+BALANCE_SAMPLE = 512
+"""Images of each set from which content balance is measured."""
 
 
 @dataclass
@@ -202,7 +206,31 @@ def _objective(config: TrainConfig, data: TrainingData, networks: Networks, hard
         config.r1_weight,
         height * width if config.patch_reduction == "sum" else 1,
         config.noise_recovery_weight,
+        _content_balance(config, data, networks, hardware.device),
         hardware.autocast,
+    )
+
+
+def _content_balance(
+    config: TrainConfig, data: TrainingData, networks: Networks, device: torch.device
+) -> ContentBalance | None:
+    """From samples of both sets that depend on nothing but the images and the seed, like every process's."""
+    if config.content_balance_limit == 1:
+        return None
+
+    def sample(images: Images, stream: Stream) -> Tensor:
+        count = min(len(images), BALANCE_SAMPLE)
+        sampler = Sampler(config.seed, stream, len(images))
+        return Batches(images, sampler, data.window, count, data.peak, slice(0, count), device).draw(0)
+
+    layers = networks.discriminator.config
+    return balance_content(
+        make_feature_transform("local_contrast", data.channels).to(device),
+        layers.receptive_field or max(data.window),
+        sample(data.synthetic, "balance/synthetic"),
+        sample(data.real, "balance/real"),
+        patches=layers.output_size(*data.window),
+        limit=config.content_balance_limit,
     )
 
 

@@ -55,6 +55,7 @@ class Pair:
             config.r1_weight,
             height * width if config.patch_reduction == "sum" else 1,
             config.noise_recovery_weight,
+            None,
             contextlib.nullcontext,
         )
 
