@@ -13,12 +13,12 @@ from model.errors import FeatureTransformError
 
 _STD_FLOOR = 1e-2
 """About one grey level of an 8-bit image in [-1, 1]: below it an image counts as flat."""
-_GRAIN_SIGMA = 1.0
+_GRAIN_SIGMA = 1.5
 """Blur that takes the grain away before local contrast is measured, px."""
 _SURROUND_SIGMAS = (2.5, 6.0)
 """The surroundings of a pixel for local contrast, px: within 5, about a stroke of print, and within 12."""
-_CONTRAST_FLOOR = 0.1
-"""ε of local contrast, in [-1, 1]: about 13 grey levels of an 8-bit image, above blurred grain."""
+_CONTRAST_FLOOR = 0.05
+"""ε of local contrast, in [-1, 1]: about 6 grey levels of an 8-bit image, above blurred grain."""
 
 
 def make_feature_transform(spec: str, channels: int) -> nn.Module:

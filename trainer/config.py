@@ -267,11 +267,11 @@ class TrainConfig(BaseModel):
     learning_rate_drop_factor: float = Field(
         0.25, gt=0, le=1, description="the factor of that drop", json_schema_extra=OPTIMISER
     )
-    learning_rate_decay_steps: int = Field(
-        0,
+    learning_rate_decay_share: float = Field(
+        0.0,
         ge=0,
-        le=100_000_000,
-        description="last steps, over which both rates fall to 0 in a straight line; 0: they do not",
+        le=1,
+        description="last share of the steps, over which both rates fall to 0 in a straight line; 0: none",
         json_schema_extra=OPTIMISER,
     )
     ema_decay: float = Field(

@@ -83,8 +83,8 @@ def set_learning_rates(networks: Networks, config: TrainConfig, step: int) -> No
     """Give every optimiser the rate of `step` (0 is the first step of Algorithm 1); the reader has D's."""
     dropped = 0 < config.learning_rate_drop_step <= step
     factor = config.learning_rate_drop_factor if dropped else 1.0
-    if config.learning_rate_decay_steps:
-        factor *= min(1.0, (config.steps - step) / config.learning_rate_decay_steps)
+    if config.learning_rate_decay_share:
+        factor *= min(1.0, (config.steps - step) / (config.learning_rate_decay_share * config.steps))
     for optimiser, rate in (
         (networks.refiner_optimiser, config.refiner_learning_rate),
         (networks.discriminator_optimiser, config.discriminator_learning_rate),
