@@ -103,13 +103,17 @@ def test_points_move_with_their_image(freedom: Any) -> None:
     torch.testing.assert_close(centre, wanted, atol=0.15, rtol=0)
 
 
-def test_restyled_images_are_still_images_and_differ() -> None:
-    images = torch.rand(6, 3, 20, 24, generator=torch.Generator().manual_seed(0))
-    styled = restyle(images, 0.2, generator(0, "usefulness/augmentation"))
+@pytest.mark.parametrize("contrast", [1.0, 0.05])
+def test_restyled_images_differ_but_faint_ones_are_not_drowned(contrast: float) -> None:
+    images = torch.zeros(40, 3, 20, 24)
+    images[:, :, 5:15, 6:18] = 1.0
+    styled = restyle(0.5 + contrast * (images - 0.5), 0.2, generator(0, "usefulness/augmentation"))
     assert styled.shape == images.shape
     assert styled.isfinite().all()
-    assert 0 <= float(styled.min()) <= float(styled.max()) <= 1
-    assert ((styled - images).abs().mean(dim=(1, 2, 3)) > 0.02).all()
+    pairs = zip(images.flatten(1), styled.flatten(1), strict=True)
+    likeness = torch.stack([torch.corrcoef(torch.stack(pair))[0, 1] for pair in pairs])
+    assert float(likeness.max()) < 0.99
+    assert float(likeness.median()) > 0.6
 
 
 def test_answers_are_in_px_of_the_original_where_the_frame_is_smaller() -> None:
@@ -168,7 +172,7 @@ def test_rank_correlation_shares_ranks_between_ties() -> None:
     assert spearman(np.array([1.0, 2, 3]), np.array([10.0, 20, 90])) == pytest.approx(1.0)
     # Ranks 0, 1, 2, 3 against 0.5, 0.5, 2.5, 2.5: 4 / sqrt(5 * 4).
     assert spearman(np.arange(4.0), np.array([1.0, 1, 2, 2])) == pytest.approx(4 / 20**0.5)
-    assert spearman(np.arange(3.0), np.zeros(3)) == 0.0
+    assert np.isnan(spearman(np.arange(3.0), np.zeros(3)))
 
 
 def test_the_gap_is_divided_by_its_mean_over_seeds() -> None:
@@ -181,12 +185,13 @@ def test_the_gap_is_divided_by_its_mean_over_seeds() -> None:
 
 
 def test_scores_are_averaged_over_groups() -> None:
-    images = np.zeros((5, SIDE, SIDE, 1), np.uint8)
-    labels = labels_of("regression", np.array([1, 2, 3, 1, 2]), "x")
-    test = LabelledImages(images, labels, np.array([0, 0, 0, 7, 7]), Rank(column=0, sign=-1))
+    images = np.zeros((7, SIDE, SIDE, 1), np.uint8)
+    labels = labels_of("regression", np.array([1, 2, 3, 1, 2, 4, 4]), "x")
+    test = LabelledImages(images, labels, np.array([0, 0, 0, 7, 7, 9, 9]), Rank(column=0, sign=-1))
     frame = Frame.of(images, 96)
     estimation = estimation_for(labels, frame, rank=test.rank)
-    answers = np.array([[9.0], [5.0], [1.0], [3.0], [4.0]])
+    answers = np.array([[9.0], [5.0], [1.0], [3.0], [4.0], [3.0], [4.0]])
+    # 1 and -1; the ordinal of the third group never changes.
     assert score_by_group(estimation, answers, test) == {"rank correlation": pytest.approx(0.0)}
 
 

@@ -21,9 +21,14 @@ MOST_SCALE = 1.18
 MOST_SHIFT = 0.1
 """Of the side."""
 MOST_GAMMA = 2.0
-MOST_SHADE = 0.5
-MOST_CLUTTER = 0.15
-MOST_NOISE = 0.1
+MOST_TINT = 0.5
+MOST_SHADE = 1.0
+MOST_CLUTTER = 0.5
+MOST_NOISE = 0.4
+MOST_OCCLUDER_LEVEL = 2.5
+"""From the tint on in standard deviations of the image, so that a faint one is not drowned."""
+RANGE = (1.0, 3.0)
+"""Where the sensor saturates, standard deviations from the mean."""
 BLUR_SIGMA_PX = 1.2
 OCCLUDERS = 2
 
@@ -88,12 +93,13 @@ def draw_moves(images: Tensor, freedom: Freedom, source: torch.Generator) -> Mov
 def restyle(images: Tensor, largest_occluder: float, source: torch.Generator) -> Tensor:
     """Images [N, C, H, W] in [0, 1] under other light, behind occluders, through another lens and sensor.
 
-    `largest_occluder` is the side of the largest one as a part of the image's.
+    `largest_occluder` is the side of the largest one as a part of the image's. The result may leave [0, 1];
+    brightness and contrast themselves are left alone, because the networks standardise them away.
     """
     images = _expose(images, source)
-    images = _occlude(images * _shade(images, source) + _clutter(images, source), largest_occluder, source)
+    images = _occlude(images + _shade(images, source) + _clutter(images, source), largest_occluder, source)
     images = images + _each(images, source, -0.7, 1.0) * (_blur(images) - images)
-    return (images + _noise(images, source)).clamp(0.0, 1.0)
+    return _saturate(images + _noise(images, source), source)
 
 
 def _between(source: torch.Generator, shape: tuple[int, ...], low: float, high: float) -> Tensor:
@@ -105,35 +111,40 @@ def _each(images: Tensor, source: torch.Generator, low: float, high: float, chan
 
 
 def _expose(images: Tensor, source: torch.Generator) -> Tensor:
-    """Gamma, contrast about the mean, brightness; in colour, also each channel's gain."""
+    """Gamma; in colour, also a tint."""
     gamma = torch.exp(_each(images, source, -log(MOST_GAMMA), log(MOST_GAMMA)))
     images = images.clamp(1e-4, 1.0).pow(gamma)
-    mean = images.mean(dim=(1, 2, 3), keepdim=True)
-    contrast = torch.exp(_each(images, source, -0.7, 0.4))
-    images = (images - mean) * contrast + mean + _each(images, source, -0.2, 0.2)
     channels = images.shape[1]
-    return images * _each(images, source, 0.8, 1.2, channels) if channels > 1 else images
+    if channels == 1:
+        return images
+    return images + _contrast(images) * _each(images, source, -MOST_TINT, MOST_TINT, channels)
+
+
+def _contrast(images: Tensor) -> Tensor:
+    """Standard deviation of each image: [N, 1, 1, 1]."""
+    return images.std(dim=(1, 2, 3), keepdim=True)
 
 
 def _shade(images: Tensor, source: torch.Generator) -> Tensor:
-    """Light that falls off to one side: factors [N, 1, H, W]."""
+    """Light that falls off to one side: [N, 1, H, W] to be added."""
     height, width = images.shape[2:]
     rows = torch.linspace(-1, 1, height, device=images.device)[:, None]
     columns = torch.linspace(-1, 1, width, device=images.device)
-    side = (_each(images, source, -MOST_SHADE, MOST_SHADE) for _ in range(2))
-    return 1.0 + next(side) * rows + next(side) * columns
+    down, across = (_each(images, source, -MOST_SHADE, MOST_SHADE) for _ in range(2))
+    return _contrast(images) * (down * rows + across * columns)
 
 
 def _clutter(images: Tensor, source: torch.Generator) -> Tensor:
     """Soft stains [N, 1, H, W]."""
     coarse = torch.randn((len(images), 1, 4, 4), generator=source).to(images.device)
     soft = nn.functional.interpolate(coarse, images.shape[2:], mode="bilinear", align_corners=False)
-    return soft * _each(images, source, 0.0, MOST_CLUTTER)
+    return soft * _contrast(images) * _each(images, source, 0.0, MOST_CLUTTER)
 
 
 def _occlude(images: Tensor, largest: float, source: torch.Generator) -> Tensor:
     """Flat rectangles, from thin lines to blocks, in half of the images each."""
     _, channels, height, width = images.shape
+    middle_level, spread = images.mean(dim=(1, 2, 3), keepdim=True), MOST_OCCLUDER_LEVEL * _contrast(images)
     rows = (torch.arange(height, device=images.device) + 0.5)[None, None, :, None]
     columns = (torch.arange(width, device=images.device) + 0.5)[None, None, None, :]
     for _ in range(OCCLUDERS):
@@ -144,7 +155,7 @@ def _occlude(images: Tensor, largest: float, source: torch.Generator) -> Tensor:
         middle = [_each(images, source, 0.0, 1.0) * side for side in (height, width)]
         there = _each(images, source, 0.0, 1.0) < 0.5
         inside = ((rows - middle[0]).abs() < sides[0] / 2) & ((columns - middle[1]).abs() < sides[1] / 2)
-        level = _each(images, source, 0.0, 1.0, channels)
+        level = middle_level + spread * _each(images, source, -1.0, 1.0, channels)
         images = torch.where(inside & there, level, images)
     return images
 
@@ -154,7 +165,14 @@ def _noise(images: Tensor, source: torch.Generator) -> Tensor:
     fine = torch.randn(images.shape, generator=source).to(images.device)
     coarse = 2.5 * _blur(fine)
     mix = _each(images, source, 0.0, 1.0)
-    return _each(images, source, 0.0, MOST_NOISE) * (mix * fine + (1.0 - mix) * coarse)
+    strength = _contrast(images) * _each(images, source, 0.0, MOST_NOISE)
+    return strength * (mix * fine + (1.0 - mix) * coarse)
+
+
+def _saturate(images: Tensor, source: torch.Generator) -> Tensor:
+    mean, contrast = images.mean(dim=(1, 2, 3), keepdim=True), _contrast(images)
+    dark, bright = (_each(images, source, *RANGE) * contrast for _ in range(2))
+    return torch.minimum(torch.maximum(images, mean - dark), mean + bright)
 
 
 def _blur(images: Tensor) -> Tensor:

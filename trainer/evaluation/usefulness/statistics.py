@@ -1,7 +1,7 @@
 """Owns the statistics of scores: interval of a mean, rank correlation, average precision."""
 
 from collections.abc import Sequence
-from math import sqrt
+from math import nan, sqrt
 from statistics import fmean, stdev
 
 import numpy as np
@@ -25,10 +25,10 @@ def estimate(values: Sequence[float]) -> Estimate:
 
 
 def spearman(one: NDArray[np.floating], other: NDArray[np.floating]) -> float:
-    """Spearman's rank correlation of two [N], ties sharing their mean rank; 0 where one is constant."""
+    """Spearman's rank correlation of two [N], ties sharing their mean rank; NaN where one is constant."""
     ranks = [_ranks(values) - (len(values) - 1) / 2 for values in (one, other)]
     scale = float(np.linalg.norm(ranks[0]) * np.linalg.norm(ranks[1]))
-    return float(ranks[0] @ ranks[1]) / scale if scale > 0 else 0.0
+    return float(ranks[0] @ ranks[1]) / scale if scale > 0 else nan
 
 
 def _ranks(values: NDArray[np.floating]) -> NDArray[np.float64]:

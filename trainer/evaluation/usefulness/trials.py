@@ -156,14 +156,23 @@ def measure_usefulness(
 
 
 def score_by_group(estimation: Estimation, answers: Answers, test: LabelledImages) -> dict[str, float]:
-    """Metrics on the test images; with groups, each group's, averaged."""
+    """Metrics on the test images; with groups, each group's, averaged.
+
+    A group in which a metric is not defined (a rank correlation where the ordinal never changes) says
+    nothing about it.
+    """
     if test.groups is None:
-        return estimation.score(answers, test.labels)
+        return {name: _mean_of_known([one]) for name, one in estimation.score(answers, test.labels).items()}
     scores = [
         estimation.score(answers[test.groups == group], test.labels.of(test.groups == group))
         for group in np.unique(test.groups)
     ]
-    return {name: float(np.mean([one[name] for one in scores])) for name in scores[0]}
+    return {name: _mean_of_known([one[name] for one in scores]) for name in scores[0]}
+
+
+def _mean_of_known(values: Sequence[float]) -> float:
+    known = [value for value in values if np.isfinite(value)]
+    return float(np.mean(known)) if known else 0.0
 
 
 def gap_closed(primary: dict[Arm, tuple[float, ...]]) -> Estimate | None:
