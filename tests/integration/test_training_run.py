@@ -194,7 +194,9 @@ def test_the_patch_reduction_of_the_settings_reaches_both_losses(
 
 
 def test_the_learning_rates_drop_when_the_settings_say_so(tmp_path: Path) -> None:
-    run = prepare(tmp_path, steps=5, learning_rate_drop_step=4, refiner_learning_rate=0.002)
+    run = prepare(
+        tmp_path, steps=5, learning_rate_drop_step=4, learning_rate_decay_share=0, refiner_learning_rate=0.002
+    )
     seen: list[float] = []
     run.networks.refiner_optimiser.register_step_pre_hook(
         lambda optimiser, _arguments, _keywords: seen.append(optimiser.param_groups[0]["lr"])
