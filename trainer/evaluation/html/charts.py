@@ -59,15 +59,16 @@ def dot_chart(
     *,
     unit: str = "",
     bars_from: float | None = None,
+    reach: Sequence[float] = (),
 ) -> str:
     """Rows under each other on one axis: dots for single values, a marker for the mean, a whisker.
 
-    `bars_from` draws a bar from there to each mean.
+    `bars_from` draws a bar from there to each mean; the axis includes `reach`, so that charts can share one.
     """
     top, step = (26 if marks else 8), 30
     bottom = top + step * len(rows)
-    reach = [value for row in rows for value in (row.low, row.high, *row.values)]
-    axis = spanning([*reach, *(mark.at for mark in marks)], GUTTER, WIDTH - VALUES, margin=0.04)
+    drawn = [value for row in rows for value in (row.low, row.high, *row.values)]
+    axis = spanning([*reach, *drawn, *(mark.at for mark in marks)], GUTTER, WIDTH - VALUES, margin=0.04)
     parts = [_vertical_grid(axis, top, bottom, unit)]
     parts += [_mark(mark, axis, top, bottom) for mark in marks]
     for index, row in enumerate(rows):

@@ -46,9 +46,14 @@ def _settings(report: Report) -> str:
     rows = "".join(
         f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in report.settings.items()
     )
+    settings = f"<dl>{rows}</dl><pre><code>{escape(report.command)}</code></pre>"
+    measured = f"Measured {escape(_moment(report.created_utc))} in {took}."
     return (
-        "<section><h2>How this was "
-        f"measured</h2><dl>{rows}</dl><pre><code>{escape(report.command)}</code></pre></section>"
-        f"<footer>Measured {escape(report.created_utc)} in {took}. Every number is also in the JSON "
-        "file.</footer>"
+        f"<section><h2>How this was measured</h2>{settings}</section>"
+        f"<footer>{measured} Every number is also in the JSON file.</footer>"
     )
+
+
+def _moment(created_utc: str) -> str:
+    """`2026-01-31T12:00:00+00:00` as a person writes it."""
+    return f"{created_utc[:10]} {created_utc[11:16]} UTC"

@@ -26,12 +26,9 @@ def preservation(report: Report, pictures: Pictures, inline: Inline) -> str:
     ]
     return (
         "<section><h2>Are the labels still true?</h2><p class='how'>Under every annotation: how far the "
-        "structure "
-        "moved, and how much of it is left. Exposure and contrast do not count, only shape does. A "
-        "region counts as "
-        f"lost when it moved by more than {MAX_SHIFT_PX:.0f} px or less than {MIN_STRUCTURE_KEPT:.0%} is "
-        "left.</p>"
-        f"{''.join(parts)}</section>"
+        "structure moved, and how much of it is left. Exposure and contrast do not count, only shape does. "
+        f"A region counts as lost when it moved by more than {MAX_SHIFT_PX:.0f} px or less than "
+        f"{number(MIN_STRUCTURE_KEPT, '%')} is left.</p>{''.join(parts)}</section>"
     )
 
 
@@ -57,12 +54,11 @@ def _candidate(index: int, candidate: CandidateResult, shown: Refinements, inlin
 def _sentence(kept: Preservation) -> str:
     unmeasured = f"; {counted(kept.unmeasured)} more had no structure to measure" if kept.unmeasured else ""
     return (
-        f"{counted(kept.measured)} {escape(kept.regions_of)} measured{unmeasured}. Half of them moved "
-        "less than "
-        f"{number(kept.shift_px.get('median'), 'px')}, at most {number(kept.shift_px.get('max'), 'px')}; "
-        f"{number(kept.lost_fraction, '%')} are lost. Grey levels changed by "
-        f"{number(kept.mean_absolute_change_levels)} on average; edges before and after correlate by "
-        f"{number(kept.gradient_correlation)}."
+        f"{counted(kept.measured)} {escape(kept.regions_of)} measured{unmeasured}. Half of them moved less "
+        f"than {number(kept.shift_px.get('median'), 'px')}, at most "
+        f"{number(kept.shift_px.get('max'), 'px')}; {number(kept.lost_fraction, '%')} are lost. Grey levels "
+        f"changed by {number(kept.mean_absolute_change_levels)} on average; edges before and after correlate "
+        f"by {number(kept.gradient_correlation)}."
     )
 
 
@@ -120,4 +116,5 @@ def _gallery(title: str, meaning: str, pairs: Sequence[Pair], inline: Inline) ->
     if not pairs:
         return ""
     drawn = "".join(inline.pair(pair) for pair in pairs)
-    return f"<h4>{title} <small>{meaning}</small></h4><div class='gallery'>{drawn}</div>"
+    group = f"class='gallery' tabindex='0' role='group' aria-label='{title}'"
+    return f"<h4>{title} <small>{meaning}</small></h4><div {group}>{drawn}</div>"

@@ -22,11 +22,10 @@ def realism(report: Report, pictures: Pictures, inline: Inline) -> str:
         _scales(report),
     ]
     return (
-        "<section><h2>Does it look real?</h2><p class='how'>Each bar is the distance that is left: from "
-        "the floor, "
-        f"which is real images against other real ones, towards the start, which is synthetic against real. "
-        f"{images} images of each set.</p>{samples(report, pictures, inline)}"
-        f"<div class='charts'>{''.join(charts)}</div></section>"
+        "<section><h2>Does it look real?</h2><p class='how'>Each bar is the distance that is left: from the "
+        "floor, which is real images against other real ones, towards the start, which is synthetic against "
+        f"real. {images} images of each set.</p>{samples(report, pictures, inline)}<div "
+        f"class='charts'>{''.join(charts)}</div></section>"
     )
 
 

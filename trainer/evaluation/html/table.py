@@ -39,13 +39,11 @@ def table(report: Report) -> str:
     rows = [*_realism(report), *_preservation(report), *_usefulness(report)]
     body = "".join(map(_html, rows))
     return (
-        "<section><h2>Side by side</h2><p class='how'>Realism is measured against real images; its "
-        "column “real” is the "
-        "floor, real images against other real ones. Scores are of networks tested on real labels.</p>"
-        "<div class='wide' tabindex='0' role='group' aria-label='Table'><table><thead><tr><th></th>"
-        f"<th scope='col'>synthetic</th>{names}<th "
-        f"scope='col'>real</th></tr></thead><tbody>{body}</tbody></table></div>"
-        "</section>"
+        "<section><h2>Side by side</h2><p class='how'>Realism is measured against real images; its column "
+        "“real” is the floor, real images against other real ones. Scores are of networks tested on real "
+        "labels.</p><div class='wide' tabindex='0' role='group' "
+        f"aria-label='Table'><table><thead><tr><th></th><th scope='col'>synthetic</th>{names}<th "
+        f"scope='col'>real</th></tr></thead><tbody>{body}</tbody></table></div></section>"
     )
 
 

@@ -17,18 +17,15 @@ def usefulness(report: Report) -> str:
     if first is None:
         return (
             "<section><h2>Is it useful?</h2><p class='how'>Not measured: with a task file "
-            "(<code>--task</code>) networks "
-            "are trained on the synthetic and on the refined images and tested on real ones.</p></section>"
+            "(<code>--task</code>) networks are trained on the synthetic and on the refined images and "
+            "tested on real ones.</p></section>"
         )
     plots = "".join(_plot(report, first, augmented) for augmented in (False, True))
     return (
         "<section><h2>Is it useful?</h2><p class='how'>A network is trained on each kind of images and "
-        "tested on "
-        f"{counted(first.test_images)} real ones with labels: {escape(first.metric)}, higher is better. "
-        "Every dot is a "
-        "seed, the bar is mean ± standard deviation, the line is the bound that real training labels "
-        "give. A refiner "
-        "that does not beat augmentation is not worth its cost.</p><div "
+        f"tested on {counted(first.test_images)} real ones with labels: {escape(first.metric)}, higher is "
+        "better. Every dot is a seed, the bar is mean ± standard deviation, the line is the bound that real "
+        "training labels give. A refiner that does not beat augmentation is not worth its cost.</p><div "
         f"class='charts'>{plots}</div>{_table(report)}</section>"
     )
 
@@ -50,14 +47,17 @@ def _arms(report: Report) -> list[tuple[str, str, Score]]:
 
 
 def _plot(report: Report, first: Usefulness, augmented: bool) -> str:
-    arms = [arm for arm in _arms(report) if arm[2].augmented == augmented]
+    everything = _arms(report)
+    arms = [arm for arm in everything if arm[2].augmented == augmented]
     if not arms:
         return ""
     unit = metric_unit(first.metric)
     rows = [_row(name, colour, score, unit) for name, colour, score in arms]
     marks = [Mark("real labels", score.primary.mean, "real") for _, _, score in arms if score.arm == "real"]
     title = "With strong augmentation" if augmented else "Without augmentation"
-    return chart(title, first.metric, dot_chart(f"{title}: {first.metric}", rows, marks, unit=unit))
+    reach = [value for _, _, score in everything for value in score.primary.values]
+    drawing = dot_chart(f"{title}: {first.metric}", rows, marks, unit=unit, reach=reach)
+    return chart(title, first.metric, drawing)
 
 
 def _row(name: str, colour: str, score: Score, unit: str) -> Row:
