@@ -24,6 +24,8 @@ WINDOW_PX = 48
 """Longer sides are cut to this while a judge learns; it is asked about whole images."""
 MOST_SHIFT_PX = 2
 TESTED_AT_ONCE = 128
+LEAK = 0.1
+"""Slope below 0, with clipped gradients: a judge whose units have died calls everything real."""
 SCALED_BY = 512
 """Images that the judge's input is standardised by."""
 
@@ -133,7 +135,7 @@ class _Classifier(nn.Module):
         features = features.contiguous(memory_format=torch.channels_last)
         pooled = []
         for layer in self.layers:
-            features = functional.relu(layer(features))
+            features = functional.leaky_relu(layer(features), LEAK)
             pooled.append(features.mean(dim=(2, 3)))
         logits: Tensor = self.says(torch.cat([*pooled, features.amax(dim=(2, 3))], dim=1))
         return logits.squeeze(1)
@@ -172,6 +174,7 @@ def _train(classifier: nn.Module, images: Images, labels: Tensor, index: int, ju
         loss = functional.binary_cross_entropy_with_logits(logits, labels[torch.from_numpy(chosen)])
         optimiser.zero_grad()
         torch.autograd.backward(loss)
+        torch.nn.utils.clip_grad_norm_(classifier.parameters(), 1.0)
         optimiser.step()
         schedule.step()
 
