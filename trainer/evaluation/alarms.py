@@ -87,15 +87,13 @@ def _erased(kept: Preservation) -> str | None:
     median = kept.structure_kept.get("median", 1.0)
     if median < MIN_STRUCTURE_KEPT:
         return (
-            f"content is being erased: under the {kept.regions_of}, {median:.0%} of the structure is "
-            "left (median), "
-            "so labels no longer show what they say"
+            f"content is being erased: under the {kept.regions_of}, {median:.0%} of the structure is left "
+            "(median), so labels no longer show what they say"
         )
     if kept.lost_fraction > MOST_LOST:
         return (
-            f"content is being lost: {kept.lost_fraction:.1%} of the {kept.regions_of} moved or faded "
-            "beyond what "
-            "the service lets pass; look at the worst ones below"
+            f"content is being lost: {kept.lost_fraction:.1%} of the {kept.regions_of} moved or faded beyond "
+            "what the service lets pass; look at the worst ones below"
         )
     return None
 
@@ -157,8 +155,7 @@ def _no_gain(useful: Usefulness | None) -> str | None:
     if synthetic and refined and refined.mean <= synthetic.mean:
         return (
             f"nothing is gained: {useful.metric} on real images is {refined.mean:.3f} after training on "
-            "refined images "
-            f"and {synthetic.mean:.3f} after synthetic ones"
+            f"refined images and {synthetic.mean:.3f} after synthetic ones"
         )
     return None
 
@@ -200,9 +197,8 @@ def _saturated(realism: Realism) -> str | None:
     if realism.judge.mean < SATURATED:
         return None
     return (
-        f"the judge is saturated: it tells {realism.judge.mean:.1%} of the refined images from real "
-        "ones, so it says "
-        "nothing of how far they are; read KID, patches and spectrum instead"
+        f"the judge is saturated: it tells {realism.judge.mean:.1%} of the refined images from real ones, so "
+        "it says nothing of how far they are; read KID, patches and spectrum instead"
     )
 
 
