@@ -49,8 +49,6 @@ class Judging:
     learning_rate: float = 1e-2
     """Highest of a cycle that starts and ends near 0, so that the last updates do not decide."""
     weight_decay: float = 1e-2
-    most_images: int = 2000
-    """Only `judge` knows it."""
 
 
 def cross_judge(
@@ -202,35 +200,3 @@ def _says_other(classifier: nn.Module, images: Images) -> float:
 
 def _tensor(images: Images) -> Tensor:
     return to_unit_range(images, int(np.iinfo(images.dtype).max), torch.device("cpu"))
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Balanced accuracy over several judges, as `evaluate` has told it so far."""
-
-    accuracies: tuple[float, ...]
-
-    @property
-    def mean(self) -> float:
-        """Mean over the judges."""
-        return fmean(self.accuracies)
-
-    @property
-    def half_width(self) -> float:
-        """Half of the 95 % interval of the mean."""
-        spread = estimate(self.accuracies)
-        return (spread.high - spread.low) / 2
-
-
-def judge(one: Images, other: Images, seeds: Sequence[int], judging: Judging | None = None) -> Verdict:
-    """`cross_judge` on as many images of each set, as a Verdict."""
-    judging = judging or Judging()
-    count = min(len(one), len(other), judging.most_images)
-    return Verdict(cross_judge(one[:count], other[:count], seeds, judging).values)
-
-
-def halves(images: Images, seed: int) -> tuple[Images, Images]:
-    """Split a set in two at random."""
-    order = np.random.default_rng(stream_seed(seed, "judge", 1)).permutation(len(images))
-    middle = len(images) // 2
-    return images[order[:middle]], images[order[middle:]]

@@ -8,10 +8,8 @@ from numpy.typing import NDArray
 from model.preservation.drift import MAX_REGIONS, MAX_SHIFT_PX, MIN_STRUCTURE_KEPT, Box, Drift, measure
 from model.preservation.grey import grey_pair
 from trainer.evaluation.results import Histogram, Preservation, Region
-from trainer.labels.regions import Regions, whole_images
+from trainer.labels.regions import Regions
 from trainer.sources import Images
-
-__all__ = ["Preservation", "measure_preservation"]
 
 MOST_REGIONS = 4000
 WORST_SHOWN = 12
@@ -20,14 +18,13 @@ BINS = 40
 AT_ONCE = 256
 
 
-def measure_preservation(synthetic: Images, refined: Images, regions: Regions | None = None) -> Preservation:
+def measure_preservation(synthetic: Images, refined: Images, regions: Regions) -> Preservation:
     """What the service would report of every region, and how much changed over all; no estimator.
 
-    Grey levels [N, H, W, C] before and after, `regions` in the same images, or all of each. Of more than
-    MOST_REGIONS, as many are measured at equal distances through their list. Where nothing could be measured
-    the quantiles are 0 for the shift and 1 for what is kept.
+    Grey levels [N, H, W, C] before and after, `regions` in the same images. Of more than MOST_REGIONS,
+    as many are measured at equal distances through their list. Where nothing could be measured the quantiles
+    are 0 for the shift and 1 for what is kept.
     """
-    regions = regions or whole_images(*synthetic.shape[:3])
     assert synthetic.shape == refined.shape, (synthetic.shape, refined.shape)
     chosen = _chosen(len(regions))
     drifts = _drifts(synthetic, refined, regions, chosen)
