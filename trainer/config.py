@@ -212,7 +212,7 @@ class TrainConfig(BaseModel):
         1.0,
         ge=1,
         le=100,
-        description="largest weight of a real patch, and the inverse of the smallest, so that structure is as "
+        description="largest weight of a real patch, and inverse of the smallest, so that structure is as "
         "frequent for the discriminator as in the synthetic set, and erasing it gains nothing; 1: off",
         json_schema_extra=LOSSES,
     )
@@ -312,6 +312,14 @@ class TrainConfig(BaseModel):
         ge=0,
         le=100_000_000,
         description="steps between sample grids; 0: only at the end",
+        json_schema_extra=LOGS,
+    )
+    validate_every: int = Field(
+        500,
+        ge=0,
+        le=100_000_000,
+        description="steps between measurements of realism and preservation, without labels; the best one "
+        "is what export and evaluate take; 0: they take the last",
         json_schema_extra=LOGS,
     )
     checkpoint_every: int = Field(

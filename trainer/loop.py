@@ -90,13 +90,15 @@ def _with_history(run: Training, refined: Tensor) -> Tensor:
 
 
 def _finish_step(run: Training, recorder: Recorder | None, phase: str, step: int, last: int) -> None:
-    """Finite check, log, sample grid and checkpoint, each when it is due."""
+    """Finite check, validation, log, sample grid and checkpoint, each when it is due."""
     config = run.config
     stopped = run.stopping.signal
     log_due = _due(step, last, config.log_every)
     save_due = _due(step, last, config.checkpoint_every) or stopped is not None
     if log_due or save_due:
         run.meters.check(run.world)
+    if recorder is not None and phase == "training" and _due(step, last, config.validate_every):
+        recorder.validate(run, step)
     if log_due:
         means = run.meters.read(run.world)
         if recorder is not None:

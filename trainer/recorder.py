@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from time import monotonic
 
@@ -56,6 +57,21 @@ class Recorder:
         if self._tensorboard is not None:
             with telling(self._folder.tensorboard):
                 self._tensorboard.image("samples", png, (image.height, image.width), run.clock.iteration)
+
+    def validate(self, run: Training, step: int) -> None:
+        """Measure the averaged refiner without labels, and keep it if it is the best so far."""
+        if run.validator is None:
+            return
+        numbers = asdict(run.validator.observe(run.ema.refiner, step))
+        self._write({"iteration": run.clock.iteration, "step": step, "validation": numbers})
+        if self._tensorboard is not None:
+            with telling(self._folder.tensorboard):
+                named = {f"validation/{name}": value for name, value in numbers.items()}
+                self._tensorboard.scalars(named, run.clock.iteration)
+        self._console.say(
+            f"step {step}: patches {numbers['sliced_wasserstein']:.2f} levels from real, "
+            f"{numbers['lost_fraction']:.1%} of the content lost"
+        )
 
     def checkpoint(self, run: Training) -> None:
         """Save the run; the caller has checked that it is finite."""

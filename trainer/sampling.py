@@ -19,6 +19,8 @@ Stream = Literal[
     "discriminator/synthetic",
     "discriminator/noise",
     "discriminator/real",
+    "validation/synthetic",
+    "validation/real",
     "balance/synthetic",
     "balance/real",
     "grid/synthetic",

@@ -1,4 +1,4 @@
-"""Owns what a run has learned so far: the averaged refiner of its newest whole checkpoint."""
+"""Owns what a run has learned so far: the refiner it chose, out of its newest whole checkpoint."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,10 +21,14 @@ class Trained:
     refiner: Refiner
     bit_depth: int
     step: int
+    """The step of Algorithm 1 after which the refiner was like this."""
 
 
 def load_trained(path: Path, tell: Callable[[str], None]) -> Trained:
-    """Read a run's newest refiner; RunFolderError or CheckpointError when there is none."""
+    """Read the refiner that a run has chosen, or else its last; RunFolderError or CheckpointError if none.
+
+    Chosen is, of all validated steps, the most real of those that keep the content (trainer.validation).
+    """
     folder = RunFolder(path)
     config = folder.read_config()
     checkpoint = load_newest(folder.checkpoints, tell)
@@ -33,6 +37,8 @@ def load_trained(path: Path, tell: Callable[[str], None]) -> Trained:
     state = checkpoint.state
     with fitting(checkpoint):
         refiner = Refiner(refiner_config(config, state["channels"]))
-        refiner.load_state_dict(state["ema"])
+        chosen = state.get("chosen")
+        refiner.load_state_dict(state["ema"] if chosen is None else chosen["refiner"])
+        step = state["clock"]["step"] if chosen is None else chosen["step"]
     refiner.eval().requires_grad_(False)
-    return Trained(folder, config, refiner, state["bit_depth"], state["clock"]["step"])
+    return Trained(folder, config, refiner, state["bit_depth"], step)

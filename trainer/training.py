@@ -25,6 +25,7 @@ from trainer.sampling import Sampler, Stream, draw_noise, generator
 from trainer.sources import Images
 from trainer.step import DISCRIMINATOR_TERMS, REFINER_TERMS, Learner, Objective
 from trainer.stopping import Stopping
+from trainer.validation import Validator, make_validator
 
 BALANCE_SAMPLE = 512
 """Images of each set from which content balance is measured."""
@@ -73,6 +74,8 @@ class Training:
     ema: Ema
     meters: Meters
     alarms: Alarms
+    validator: Validator | None
+    """Only in the main process."""
     clock: Clock
     stopping: Stopping
 
@@ -100,6 +103,7 @@ class Training:
             "history": None if self.history is None else dict(self.history.state_dict()),
             "meters": dict(self.meters.state_dict()),
             "alarms": dict(self.alarms.state_dict()),
+            "chosen": None if self.validator is None else self.validator.state_dict(),
             "clock": asdict(self.clock),
             "random": random_state(),
         }
@@ -120,6 +124,8 @@ class Training:
             self.history.load_state_dict(_on_device(state["history"], self.hardware.device))
         self.meters.load_state_dict(state["meters"])
         self.alarms.load_state_dict(state["alarms"])
+        if self.validator is not None:
+            self.validator.load_state_dict(state.get("chosen"))
         for name, value in state["clock"].items():
             setattr(self.clock, name, value)
         restore_random_state(state["random"])
@@ -147,6 +153,7 @@ def build_training(config: TrainConfig, data: TrainingData, world: World, hardwa
         ema=ema,
         meters=Meters((*REFINER_TERMS, *DISCRIMINATOR_TERMS), device),
         alarms=Alarms(config.steps),
+        validator=make_validator(data, config.seed) if config.validate_every and world.is_main else None,
         clock=Clock(),
         stopping=Stopping(),
     )

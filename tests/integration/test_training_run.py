@@ -21,6 +21,7 @@ from trainer.hardware import Hardware  # noqa: E402
 from trainer.loop import train  # noqa: E402
 from trainer.options import resolve  # noqa: E402
 from trainer.run_folder import RunFolder  # noqa: E402
+from trainer.trained import load_trained  # noqa: E402
 from trainer.training import Training, build_training  # noqa: E402
 
 pytestmark = pytest.mark.train
@@ -113,7 +114,7 @@ def test_a_run_leaves_its_settings_numbers_pictures_and_checkpoints(finished: Ru
 
 
 def test_the_log_tells_phase_step_losses_accuracy_change_and_speed(finished: RunFolder) -> None:
-    logged = lines(finished)
+    logged = [line for line in lines(finished) if "phase" in line]
     assert [(line["phase"], line["step"]) for line in logged] == [
         ("warmup_refiner", 3),
         ("warmup_discriminator", 3),
@@ -420,6 +421,13 @@ def test_fewer_steps_than_were_made_are_refused_and_not_saved(
     assert finished.read_config().steps == 12
 
 
+def test_a_run_measures_its_refiner_without_labels_and_hands_over_the_best(finished: RunFolder) -> None:
+    measured = {line["step"]: line["validation"] for line in lines(finished) if "validation" in line}
+    assert list(measured) == [12]
+    assert measured[12]["sliced_wasserstein"] > 0
+    assert load_trained(finished.path, print).step == 12
+
+
 def test_a_torn_line_in_the_log_does_not_keep_a_run_from_going_on(
     finished: RunFolder, tmp_path: Path
 ) -> None:
@@ -427,7 +435,7 @@ def test_a_torn_line_in_the_log_does_not_keep_a_run_from_going_on(
     with run.metrics.open("ab") as log:
         log.write(b'\0\0\0\0\n{"x": 1}\n')
     main(["resume", str(run.path), "--steps", "16"])
-    assert [line["step"] for line in lines(run)] == [3, 3, 4, 8, 12, 16]
+    assert [line["step"] for line in lines(run) if "phase" in line] == [3, 3, 4, 8, 12, 16]
 
 
 def test_images_that_were_added_to_a_run_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -478,7 +486,7 @@ def test_an_exported_refiner_is_published_as_the_next_version_with_its_card(
     )
     card = read_card(session.get_modelmeta().custom_metadata_map)
     assert (card.steps, card.licence, card.preset, card.metrics) == (12, "not stated", "default", {})
-    assert card.noise.channels == 2
+    assert card.noise.channels == 5
 
 
 def test_a_published_version_is_never_replaced(
