@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from trainer.evaluation.html.overview import headline
-from trainer.evaluation.html.text import KID_SCALE, NOTHING, gap, number, scaled, spread
+from trainer.evaluation.html.text import NOTHING, gap, metric_unit, number, spread
 from trainer.evaluation.results import CandidateResult, Estimate, Realism, Realities, Report
 
 
@@ -116,7 +116,7 @@ def _rows(report: Report) -> list[tuple[str, ...]]:
     columns = (frame.start, *(candidate.realism for candidate in found), frame.floor)
     rows = [
         ("judge", *(number(realism.judge.mean, "%") for realism in columns)),
-        ("KID x 1000", *(number(scaled(realism.kernel_distance, KID_SCALE).mean) for realism in columns)),
+        ("KID", *(number(realism.kernel_distance.mean) for realism in columns)),
         ("sliced Wasserstein", *(number(realism.sliced_wasserstein.mean) for realism in columns)),
         ("spectrum, decades", *(number(realism.spectrum_distance) for realism in columns)),
         ("moved, median", "", *(number(c.preservation.shift_px.get("median"), "px") for c in found), ""),
@@ -143,11 +143,11 @@ def _useful_rows(report: Report) -> list[tuple[str, ...]]:
         scores = useful.scores if useful else ()
         return next((s.primary for s in scores if s.arm == arm and s.augmented == augmented), None)
 
-    rows = []
+    rows, unit = [], metric_unit(first.metric)
     for augmented in (False, True):
         name = f"{first.metric}, augmented" if augmented else first.metric
-        refined = [spread(score(index, "refined", augmented=augmented)) for index in range(len(found))]
-        ends = [spread(score(0, arm, augmented=augmented)) for arm in ("synthetic", "real")]
+        refined = [spread(score(index, "refined", augmented=augmented), unit) for index in range(len(found))]
+        ends = [spread(score(0, arm, augmented=augmented), unit) for arm in ("synthetic", "real")]
         rows.append((name, ends[0], *refined, ends[1]))
-    rows.append(("gap closed", "0", *(gap(useful.gap_closed if useful else None) for useful in found), "1"))
-    return rows
+    gaps = [gap(useful.gap_closed if useful else None) for useful in found]
+    return [*rows, ("gap closed", "0", *gaps, "1")] if any(told != NOTHING for told in gaps) else rows

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from trainer.evaluation.html.charts import Line, Mark, Row, dot_chart, line_chart, points_chart
 from trainer.evaluation.html.overview import look
 from trainer.evaluation.html.pictures import Inline
-from trainer.evaluation.html.text import KID_SCALE, counted, escape, number, scaled
+from trainer.evaluation.html.text import counted, escape, number
 from trainer.evaluation.pictures import Pictures
 from trainer.evaluation.results import Estimate, Realism, Report
 
@@ -15,7 +15,7 @@ def realism(report: Report, pictures: Pictures, inline: Inline) -> str:
     images = counted(report.realities.images)
     charts = [
         _bars(report, "Judge", "balanced accuracy of fresh classifiers", lambda r: r.judge, "%"),
-        _bars(report, "KID × 1000", "random fixed features", _kernel_distance, ""),
+        _bars(report, "KID", "kernel distance, random fixed features", lambda r: r.kernel_distance, ""),
         _bars(report, "Patches", "sliced Wasserstein, levels of 255", lambda r: r.sliced_wasserstein, ""),
         _bars(report, "Spectrum", "decades from the real one", _spectrum_distance, ""),
         _spectrum(report),
@@ -73,10 +73,6 @@ def _bars(report: Report, title: str, meaning: str, pick: Callable[[Realism], Es
 
 def _row(name: str, colour: str, estimate: Estimate, unit: str) -> Row:
     return Row(name, colour, estimate.mean, estimate.low, estimate.high, (), number(estimate.mean, unit))
-
-
-def _kernel_distance(realism: Realism) -> Estimate:
-    return scaled(realism.kernel_distance, KID_SCALE)
 
 
 def _spectrum_distance(realism: Realism) -> Estimate:

@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from trainer.evaluation.html.charts import swatch
 from trainer.evaluation.html.overview import headline, look
 from trainer.evaluation.html.text import (
-    KID_SCALE,
     NOTHING,
     escape,
     gap,
     metric_unit,
     number,
-    scaled,
     spread,
 )
 from trainer.evaluation.results import Arm, Estimate, Preservation, Realism, Report, Usefulness
@@ -55,7 +53,7 @@ def _realism(report: Report) -> list[Row]:
 
     return [
         row("judge", lambda r: number(r.judge.mean, "%"), begins=True),
-        row("KID × 1000", lambda r: number(scaled(r.kernel_distance, KID_SCALE).mean)),
+        row("KID", lambda r: number(r.kernel_distance.mean)),
         row("sliced Wasserstein, levels", lambda r: number(r.sliced_wasserstein.mean)),
         row("spectrum, decades off", lambda r: number(r.spectrum_distance)),
     ]

@@ -7,8 +7,6 @@ from trainer.evaluation.results import Estimate
 
 NOTHING = "–"
 """Shown where there is no number."""
-KID_SCALE = 1000.0
-"""KID is told times a thousand, as is usual."""
 
 
 def escape(text: object) -> str:
