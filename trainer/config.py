@@ -318,8 +318,8 @@ class TrainConfig(BaseModel):
         500,
         ge=0,
         le=100_000_000,
-        description="steps between measurements of realism and preservation, without labels; the best one "
-        "is what export and evaluate take; 0: they take the last",
+        description="steps between measurements of realism and preservation, without labels; the last "
+        "sound one is what export and evaluate take; 0: they take the very last",
         json_schema_extra=LOGS,
     )
     checkpoint_every: int = Field(

@@ -27,7 +27,7 @@ class Trained:
 def load_trained(path: Path, tell: Callable[[str], None]) -> Trained:
     """Read the refiner that a run has chosen, or else its last; RunFolderError or CheckpointError if none.
 
-    Chosen is, of all validated steps, the most real of those that keep the content (trainer.validation).
+    Chosen is the last one that was sound when it was measured (trainer.validation).
     """
     folder = RunFolder(path)
     config = folder.read_config()

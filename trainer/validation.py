@@ -1,10 +1,12 @@
-"""Owns the choice of the refiner that a run hands over: the most real of those that keep the content.
+"""Owns the choice of the refiner that a run hands over: the last sound one.
 
-The last weights are not always the best ones. At regular steps the averaged refiner is measured on images
-drawn once per run, without any label: how far its patches are from the real ones (sliced Wasserstein
-distance) and what became of the structure (the drift that the service reports).
+At regular steps the averaged refiner is measured on images drawn once per run, without any label: what became
+of the structure (the drift that the service reports), and how far its patches are from the real ones (sliced
+Wasserstein distance). The distance is a guard, not the goal: a fresh judge tells good refiners apart more
+finely than it does, and prefers later ones (EXPERIMENTS.md); but where a run goes wrong, it sees it.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
@@ -26,6 +28,8 @@ MOST_LOST = 0.02
 """Share of regions that may be beyond the service's thresholds in a refiner that counts as preserving."""
 CELL_PX = 64
 """Larger images are measured in cells of this side."""
+SLACK = 1.5
+"""A refiner this many times further from real than the nearest of its run is not sound."""
 SMALLEST_PX = 16
 """Smaller images have no patches to compare; the last refiner is handed over."""
 
@@ -41,17 +45,15 @@ class Validation:
     shift_px_p95: float
     structure_kept_median: float
 
-    def better_than(self, other: "Validation") -> bool:
-        """Preserving beats not preserving; among those that preserve the more real one is better."""
-        return self._order() < other._order()
-
-    def _order(self) -> tuple[float, float]:
-        return max(self.lost_fraction, MOST_LOST), self.sliced_wasserstein
+    @property
+    def preserves(self) -> bool:
+        """Whether hardly any content was lost."""
+        return self.lost_fraction <= MOST_LOST
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """The best refiner so far."""
+    """The refiner to hand over, as things stand."""
 
     step: int
     validation: Validation
@@ -61,15 +63,17 @@ class Chosen:
 
 @dataclass
 class Validator:
-    """Measures refiners on the same images, with the same noise, and remembers the best."""
+    """Measures the refiners of a run on the same images, with the same noise, and remembers the choice."""
 
     synthetic: Images
     real: Images
     seed: int
     chosen: Chosen | None = field(default=None)
+    nearest: float = field(default=math.inf)
+    """The smallest distance to real of a refiner that preserves."""
 
     def observe(self, refiner: Refiner, step: int) -> Validation:
-        """Measure the refiner of `step`; it is chosen unless an earlier one is at least as good."""
+        """Measure the refiner of `step`; it is chosen if it is sound, or if none was and it loses less."""
         refined = refine_levels(refiner, self.synthetic, self.seed)
         kept = measure_preservation(self.synthetic, refined, cells(*self.synthetic.shape[:3]))
         found = Validation(
@@ -78,21 +82,33 @@ class Validator:
             kept.shift_px["p95"],
             kept.structure_kept["median"],
         )
-        if self.chosen is None or found.better_than(self.chosen.validation):
+        if found.preserves:
+            self.nearest = min(self.nearest, found.sliced_wasserstein)
+        if self._choose(found):
             weights = {name: value.detach().cpu().clone() for name, value in refiner.state_dict().items()}
             self.chosen = Chosen(step, found, weights)
         return found
 
+    def _choose(self, found: Validation) -> bool:
+        if self.chosen is None:
+            return True
+        before = self.chosen.validation
+        if not found.preserves:
+            return found.lost_fraction < before.lost_fraction
+        return not before.preserves or found.sliced_wasserstein <= SLACK * self.nearest
+
     def state_dict(self) -> dict[str, Any] | None:
-        """The best so far, as tensors and plain values; None before the first."""
+        """The choice so far, as tensors and plain values; None before the first."""
         if self.chosen is None:
             return None
-        return {**vars(self.chosen), "validation": asdict(self.chosen.validation)}
+        validation = asdict(self.chosen.validation)
+        return {**vars(self.chosen), "validation": validation, "nearest": self.nearest}
 
     def load_state_dict(self, state: Mapping[str, Any] | None) -> None:
         """Go on from a saved state."""
-        self.chosen = None
+        self.chosen, self.nearest = None, math.inf
         if state is not None:
+            self.nearest = state.get("nearest", math.inf)
             self.chosen = Chosen(state["step"], Validation(**state["validation"]), dict(state["refiner"]))
 
 
