@@ -60,7 +60,7 @@ def evaluate(request: Request) -> None:
     with tempfile.TemporaryDirectory() as cache:
         config = _config(request, candidates[0])
         data = load_data(config, Path(cache), console.decoding)
-        task = _task(request, config, data, candidates[0])
+        task = read_task(request.task, config, data)
         with _watching() as watch:
             measured = measure_all(candidates, data, task, request.plan, watch)
     report = Report(
@@ -104,15 +104,14 @@ def _config(request: Request, candidate: Candidate) -> TrainConfig:
     return validate({**RunFolder(run).read_config().model_dump(), **kind, **request.given, **few})
 
 
-def _task(request: Request, config: TrainConfig, data: TrainingData, candidate: Candidate) -> Task | None:
-    if request.task is None:
+def read_task(file: Path | None, config: TrainConfig, data: TrainingData) -> Task | None:
+    """The task of these images, its own read as they were; DataError when it labels others."""
+    if file is None:
         return None
-    reading = Reading(config.resize, config.crop, candidate.channels, candidate.bit_depth)
-    task = load_task(request.task, config.synthetic, reading)
+    reading = Reading(config.resize, config.crop, data.channels, data.bit_depth)
+    task = load_task(file, config.synthetic, reading)
     if len(task.labels) != len(data.synthetic):
-        raise DataError(
-            f"{request.task} labels {len(task.labels)} synthetic images, there are {len(data.synthetic)}"
-        )
+        raise DataError(f"{file} labels {len(task.labels)} synthetic images, there are {len(data.synthetic)}")
     return task
 
 

@@ -35,9 +35,10 @@ Flags win over the environment. A value outside its bounds stops the start with 
 TRAINING = """\
 ## Settings of a training run
 
-A setting is a flag of `simtrue-train fit` and of `study` (`history_capacity` is `--history-capacity`) or a line of the TOML
-file given with `--config`. Flags win over the file, the file over the preset. `gaze` and `hand` are the
-paper's two experiments; an empty cell means the same as `default`. The resolved ones are saved with the run.
+A setting is a flag of `simtrue-train fit` and of `study` (`history_capacity` is `--history-capacity`) or a
+line of the TOML file given with `--config`. Flags win over the file, the file over the preset. `gaze` and
+`hand` are the paper's two experiments; an empty cell means the same as `default`. The resolved ones are saved
+with the run.
 """
 
 

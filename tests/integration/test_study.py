@@ -12,15 +12,16 @@ torch = pytest.importorskip("torch")
 
 from trainer.cli import main  # noqa: E402
 from trainer.errors import ConfigError  # noqa: E402
+from trainer.evaluation.evaluate import Plan  # noqa: E402
 from trainer.evaluation.judge import Judging  # noqa: E402
-from trainer.evaluation.realism import RealismSettings  # noqa: E402
+from trainer.evaluation.results import CandidateResult  # noqa: E402
 from trainer.evaluation.usefulness.learning import Learning  # noqa: E402
 from trainer.options import resolve  # noqa: E402
 from trainer.run_folder import RunFolder  # noqa: E402
 from trainer.running import fit  # noqa: E402
 from trainer.studies import study as course  # noqa: E402
 from trainer.studies.definitions import find_study  # noqa: E402
-from trainer.studies.measuring import Effort  # noqa: E402
+from trainer.studies.measuring import Measuring  # noqa: E402
 from trainer.studies.results import Results  # noqa: E402
 from trainer.studies.study import Request, run_study  # noqa: E402
 
@@ -34,18 +35,18 @@ FAST = {
     "warmup_discriminator_steps": 1,
     "log_every": 1,
     "checkpoint_every": 1,
+    "validate_every": 0,
     "tensorboard": False,
     "precision": "fp32",
     "threads": 1,
 }
-EFFORT = Effort(
-    RealismSettings(images=16, judging=Judging(folds=2, updates=2)),
-    Learning(1, 2, most_images=32, variants=1),
-)
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
+def _small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """One thread, and measures of a few updates."""
+    monkeypatch.setattr("trainer.evaluation.evaluate.QUICK_JUDGING", Judging(folds=2, updates=2))
+    monkeypatch.setattr("trainer.evaluation.evaluate.QUICK", Learning(1, 2, most_images=32, variants=1))
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
@@ -69,7 +70,15 @@ def write_images(folder: Path) -> dict[str, str]:
 
 def request(folder: Path, name: str = "history", **settings: object) -> Request:
     base = resolve({**write_images(folder), **FAST, **settings})
-    return Request(find_study(name), base, (0,), folder / "out", None, f"simtrue-train study {name}", EFFORT)
+    return Request(
+        find_study(name),
+        base,
+        (0,),
+        folder / "out",
+        None,
+        f"simtrue-train study {name}",
+        Plan(1, 16, quick=True),
+    )
 
 
 def stamps(results: Results) -> dict[Path, int]:
@@ -109,21 +118,21 @@ def test_an_interrupted_study_goes_on_where_it_was(tmp_path: Path, monkeypatch: 
     config = course._of_run(short, "on", 0, short.base)
     run = fit(config)  # as if it had been stopped after two of three steps ...
     run.write_config(config.model_copy(update={"steps": 3}))
-    measured = course.load_candidate
+    measure = Measuring.measure
     calls: list[Path] = []
 
-    def killed(path: Path, tell: object) -> object:
+    def killed(measuring: Measuring, path: Path) -> CandidateResult:
         calls.append(path)
         if len(calls) == 2:
             raise KeyboardInterrupt  # ... and then again while the second run is measured
-        return measured(path, print)
+        return measure(measuring, path)
 
-    monkeypatch.setattr(course, "load_candidate", killed)
+    monkeypatch.setattr(Measuring, "measure", killed)
     with pytest.raises(KeyboardInterrupt):
         run_study(asked)
     assert "| on | the base | 1 of 1 |" in (tmp_path / "out/study.md").read_text()
-    steps = [json.loads(line).get("step") for line in run.metrics.read_text().splitlines()]
-    assert steps == [1, 1, 2, 3]  # one of the warm-up, none twice
+    lines = [json.loads(line) for line in run.metrics.read_text().splitlines()]
+    assert [line["step"] for line in lines if "phase" in line] == [1, 1, 2, 3]  # the first is warm-up
     calls.clear()
 
     results = run_study(asked)

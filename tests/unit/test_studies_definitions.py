@@ -57,12 +57,12 @@ def test_all_make_as_many_refiner_updates(steps: int, per_step: int, total: int)
 
 
 def test_what_counts_steps_follows_the_steps_and_zero_stays_zero() -> None:
-    common = base(steps=2000, log_every=50, checkpoint_every=500, grid_every=0, learning_rate_decay_steps=400)
+    common = base(steps=2000, log_every=50, checkpoint_every=500, grid_every=0, learning_rate_drop_step=1500)
 
     many = resolve_variants(find_study("updates"), common)["50"]
 
     assert (many.steps, many.log_every, many.checkpoint_every, many.grid_every) == (40, 1, 10, 0)
-    assert (many.learning_rate_decay_steps, many.learning_rate_drop_step) == (8, 0)
+    assert many.learning_rate_drop_step == 30
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ class Measured:
 
 
 @dataclass(frozen=True, eq=False)
-class _Ground:
+class Ground:
     """What all refiners are measured on."""
 
     synthetic: Images
@@ -86,10 +86,10 @@ def evaluate(
     for candidate in candidates:
         _check(candidate, data)
     total = _count_steps(len(candidates), task, _learning(plan))
-    ground = _ground(data, task, plan, lambda what: watch(what, total))
+    ground = prepare(data, task, plan, lambda what: watch(what, total))
     results, shown = [], []
     for candidate in candidates:
-        result, refinements = _measure(candidate, ground, lambda what: watch(what, total))
+        result, refinements = measure(candidate, ground, lambda what: watch(what, total))
         results.append(result)
         shown.append(refinements)
     synthetic = _central(ground.synthetic[_samples(ground)], ground.window)
@@ -102,11 +102,6 @@ def _check(candidate: Candidate, data: TrainingData) -> None:
         raise DataError(
             f"{candidate.name} refines {candidate.channels} x {candidate.bit_depth} bits, the images have "
             f"{data.channels} x {data.bit_depth}"
-        )
-    if min(len(data.synthetic), len(data.real) // 2) < FEWEST_IMAGES:
-        raise DataError(
-            f"an evaluation needs {FEWEST_IMAGES} synthetic and {2 * FEWEST_IMAGES} real images, there are "
-            f"{len(data.synthetic)} and {len(data.real)}"
         )
 
 
@@ -127,7 +122,13 @@ def _count_steps(candidates: int, task: Task | None, learning: Learning) -> int:
     return steps + 2 * candidates + 2 * learning.seeds * (shared + 2 * candidates)
 
 
-def _ground(data: TrainingData, task: Task | None, plan: Plan, say: Callable[[str], None]) -> _Ground:
+def prepare(data: TrainingData, task: Task | None, plan: Plan, say: Callable[[str], None]) -> Ground:
+    """What every refiner is measured on, with floor and start; DataError where there is too little of it."""
+    if min(len(data.synthetic), len(data.real) // 2) < FEWEST_IMAGES:
+        raise DataError(
+            f"an evaluation needs {FEWEST_IMAGES} synthetic and {2 * FEWEST_IMAGES} real images, there are "
+            f"{len(data.synthetic)} and {len(data.real)}"
+        )
     learning = _learning(plan)
     most = min(plan.images, QUICK_IMAGES) if plan.quick else plan.images
     count = min(len(data.synthetic), len(data.real) // 2, most)
@@ -142,14 +143,15 @@ def _ground(data: TrainingData, task: Task | None, plan: Plan, say: Callable[[st
     settings = _realism_settings(plan, count)
     frame = realities(_central(synthetic[chosen], data.window), real, settings)
     trials = Trials(task, data.synthetic, learning, say) if task else None
-    return _Ground(
+    return Ground(
         synthetic, numbers, chosen, regions, real, data.window, settings, frame, learning, task, trials
     )
 
 
-def _measure(
-    candidate: Candidate, ground: _Ground, say: Callable[[str], None]
+def measure(
+    candidate: Candidate, ground: Ground, say: Callable[[str], None]
 ) -> tuple[CandidateResult, Refinements]:
+    """Every measure of one refiner of the same channels and depth, and its pictures."""
     say(f"{candidate.name}: refining {counted(len(ground.synthetic))} images")
     refined = candidate.refine(ground.synthetic, 0)
     before, after = ground.synthetic[ground.chosen], refined[ground.chosen]
@@ -171,7 +173,7 @@ def _measure(
     return CandidateResult(candidate.name, realism, kept, usefulness, (*alarms, *candidate.alarms)), shown
 
 
-def _estimator_change(ground: _Ground, refined: Images, say: Callable[[str], None]) -> EstimatorChange | None:
+def _estimator_change(ground: Ground, refined: Images, say: Callable[[str], None]) -> EstimatorChange | None:
     if ground.task is None:
         return None
     return measure_estimator_change(
@@ -184,7 +186,7 @@ def _estimator_change(ground: _Ground, refined: Images, say: Callable[[str], Non
     )
 
 
-def _samples(ground: _Ground) -> NDArray[np.int64]:
+def _samples(ground: Ground) -> NDArray[np.int64]:
     """Rows of the images that the page shows."""
     return ground.chosen[sample(len(ground.chosen), 0)]
 
@@ -211,7 +213,7 @@ def _central(images: Images, window: tuple[int, int]) -> Images:
     return images[:, top : top + window[0], left : left + window[1]]
 
 
-def _words(ground: _Ground, data: TrainingData) -> dict[str, str]:
+def _words(ground: Ground, data: TrainingData) -> dict[str, str]:
     """What was measured on how much."""
     height, width = ground.window
     settings, learning, task = ground.settings, ground.learning, ground.task

@@ -7,7 +7,6 @@ from pathlib import Path
 from trainer.errors import ConfigError
 from trainer.options import resolve
 from trainer.studies.definitions import Study
-from trainer.studies.measuring import Effort
 from trainer.studies.study import OURS, Request, run_study
 
 
@@ -38,7 +37,6 @@ def run(asked: Asked, settings: Mapping[str, object], config_file: Path | None) 
         out=asked.out or Path("studies") / asked.study.name,
         task=asked.task,
         command=asked.command,
-        effort=Effort(),
     )
     run_study(request)
 

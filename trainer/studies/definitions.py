@@ -13,10 +13,7 @@ Value = str | int | float
 
 STEP_COUNTS = (
     "learning_rate_drop_step",
-    "learning_rate_decay_steps",
-    "log_every",
-    "grid_every",
-    "checkpoint_every",
+    *(name for name in TrainConfig.model_fields if name.endswith("_every")),
 )
 """Settings that count steps, beside `steps` itself; 0 keeps its meaning."""
 

@@ -4,19 +4,18 @@ import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
+from trainer.checkpoint import load_newest
 from trainer.config import TrainConfig
 from trainer.console import Console
-from trainer.data import load_data
 from trainer.errors import CheckpointError, ConfigError, DivergedError
-from trainer.evaluation.candidate import load_candidate
+from trainer.evaluation.evaluate import Plan
 from trainer.run_folder import RunFolder
 from trainer.running import fit, resume
 from trainer.studies.curves import minutes
 from trainer.studies.definitions import Study, resolve_variants
-from trainer.studies.measuring import Effort, Measuring, read_task
+from trainer.studies.measuring import QUICK, Measuring
 from trainer.studies.outcome import (
     Outcome,
     arm_measures,
@@ -27,7 +26,6 @@ from trainer.studies.outcome import (
 )
 from trainer.studies.results import Results
 from trainer.studies.writing import write_results
-from trainer.trained import load_trained
 
 FREE = {
     "runs_root",
@@ -54,7 +52,7 @@ class Request:
     out: Path
     task: Path | None
     command: str
-    effort: Effort
+    plan: Plan = QUICK
 
 
 def run_study(request: Request) -> Results:
@@ -66,10 +64,12 @@ def run_study(request: Request) -> Results:
     console = Console()
     outcomes: list[Outcome] = []
     with tempfile.TemporaryDirectory() as cache:
-        bench = _Bench(request, Path(cache), console)
+        measuring = Measuring(request.base, request.task, Path(cache), console, request.plan)
         for seed in request.seeds:
             for variant, config in configs.items():
-                outcomes.append(_outcome(bench, variant, _of_run(request, variant, seed, config)))
+                run_config = _of_run(request, variant, seed, config)
+                console.say(f"study {request.study.name}: {variant}, seed {seed}")
+                outcomes.append(_outcome(measuring, console.say, variant, run_config))
                 results = Results(
                     request.study,
                     request.base,
@@ -83,22 +83,6 @@ def run_study(request: Request) -> Results:
     for path in written:
         console.say(f"wrote {path}")
     return results
-
-
-class _Bench:
-    """What is needed to measure, opened when the first run must be measured."""
-
-    def __init__(self, request: Request, cache: Path, console: Console) -> None:
-        self.request, self._cache, self.console = request, cache, console
-        self.measured_with = request.effort.said(request.task)
-
-    @cached_property
-    def measuring(self) -> Measuring:
-        """The images and labels of the study."""
-        config = self.request.base
-        data = load_data(config, self._cache, self.console.decoding)
-        task = read_task(self.request.task, config, data)
-        return Measuring(data, task, self.request.effort, self.console.say)
 
 
 def _check(request: Request) -> dict[str, TrainConfig]:
@@ -115,21 +99,20 @@ def _of_run(request: Request, variant: str, seed: int, config: TrainConfig) -> T
     return TrainConfig.model_validate({**config.model_dump(), **ours})
 
 
-def _outcome(bench: _Bench, variant: str, config: TrainConfig) -> Outcome:
+def _outcome(measuring: Measuring, tell: Callable[[str], None], variant: str, config: TrainConfig) -> Outcome:
     run = _find(config)
     known = None if run is None else read_outcome(run)
-    if known is not None and (known.diverged is not None or known.measured_with == bench.measured_with):
+    if known is not None and (known.diverged is not None or known.measured_with == measuring.said):
         return known
-    bench.console.say(f"study {bench.request.study.name}: {variant}, seed {config.seed}")
     diverged = None
     try:
-        run = _train(run, config, bench.console.say)
+        run = _train(run, config, tell)
     except DivergedError as error:
         run, diverged = _find(config), str(error)
-        bench.console.say(f"{variant}, seed {config.seed} diverged, which is its result: {diverged}")
+        tell(f"{variant}, seed {config.seed} diverged, which is its result: {diverged}")
     assert run is not None
     outcome = (
-        _diverged(run, variant, config, diverged) if diverged else _measured(bench, run, variant, config)
+        _diverged(run, variant, config, diverged) if diverged else _measured(measuring, run, variant, config)
     )
     write_outcome(run, outcome)
     return outcome
@@ -153,11 +136,11 @@ def _train(run: RunFolder | None, config: TrainConfig, tell: Callable[[str], Non
     if run is None:
         return fit(config)
     try:
-        if load_trained(run.path, tell).step >= config.steps:
-            return run
+        saved = load_newest(run.checkpoints, tell)
     except CheckpointError:
-        pass  # it never came to save anything
-    return resume(run.path)
+        saved = None  # resume tells which could not be read
+    finished = saved is not None and saved.state["clock"]["step"] >= config.steps
+    return run if finished else resume(run.path)
 
 
 def _diverged(run: RunFolder, variant: str, config: TrainConfig, sentence: str) -> Outcome:
@@ -174,16 +157,14 @@ def _diverged(run: RunFolder, variant: str, config: TrainConfig, sentence: str) 
     )
 
 
-def _measured(bench: _Bench, run: RunFolder, variant: str, config: TrainConfig) -> Outcome:
-    measuring = bench.measuring
-    result = measuring.measure(load_candidate(run.path, bench.console.say))
-    frame = measuring.frame
+def _measured(measuring: Measuring, run: RunFolder, variant: str, config: TrainConfig) -> Outcome:
+    result, frame = measuring.measure(run.path), measuring.frame
     return Outcome(
         variant=variant,
         seed=config.seed,
         run=run.path.name,
         diverged=None,
-        measured_with=bench.measured_with,
+        measured_with=measuring.said,
         measures={**measures_of(result, measuring.peak), "minutes": minutes(run, config)},
         start={**realism_measures(frame.start), **arm_measures(result.usefulness, "synthetic")},
         floor={**realism_measures(frame.floor), **arm_measures(result.usefulness, "real")},
