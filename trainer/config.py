@@ -61,9 +61,10 @@ class TrainConfig(BaseModel):
         description="keep the central HEIGHTxWIDTH px of every image, after resize",
         json_schema_extra=DATA,
     )
-    window: Size | None = Field(
-        None,
-        description="train on a random HEIGHTxWIDTH px window of every image, drawn anew each time",
+    window: Literal["whole", "auto"] | Size = Field(
+        "whole",
+        description="train on a random HEIGHTxWIDTH px window of every image, new each time; whole: on "
+        "images as they are, all of one size; auto: on windows of at most 32 px, whatever their sizes",
         json_schema_extra=DATA,
     )
     channels: Channels = Field(

@@ -17,6 +17,10 @@ from trainer.sources import Images, Reading, Source, parse_source, read_images
 
 Report = Callable[[str, int, int], None]
 
+AUTO_WINDOW_PX = 32
+"""Side of the windows of `--window auto`: more than both receptive fields of the default networks, and a step
+costs the same whatever the size of the images."""
+
 
 @dataclass(frozen=True)
 class TrainingData:
@@ -72,7 +76,21 @@ def load_data(
     ]
     synthetic, real = sets
     _check_pair(config, synthetic_source, synthetic, real_source, real)
-    return TrainingData(synthetic, real, config.window or (synthetic.shape[1], synthetic.shape[2]))
+    return TrainingData(synthetic, real, _window(config, synthetic, real))
+
+
+def common_size(synthetic: Images, real: Images) -> tuple[int, int]:
+    """The largest height and width that fit into the images of both sets."""
+    return min(synthetic.shape[1], real.shape[1]), min(synthetic.shape[2], real.shape[2])
+
+
+def _window(config: TrainConfig, synthetic: Images, real: Images) -> tuple[int, int]:
+    if config.window == "whole":
+        return synthetic.shape[1], synthetic.shape[2]
+    if config.window == "auto":
+        height, width = common_size(synthetic, real)
+        return min(height, AUTO_WINDOW_PX), min(width, AUTO_WINDOW_PX)
+    return config.window
 
 
 def _load(
@@ -157,14 +175,14 @@ def _check_pair(config: TrainConfig, one: Source, synthetic: Images, other: Sour
 
 def _check_sizes(config: TrainConfig, synthetic: Images, real: Images) -> None:
     sizes = {"synthetic": synthetic.shape[1:3], "real": real.shape[1:3]}
-    if config.window is None and len(set(sizes.values())) > 1:
+    if config.window == "whole" and len(set(sizes.values())) > 1:
         (h, w), (other_h, other_w) = sizes.values()
         raise DataError(
             f"synthetic images are {h}x{w} px, real ones {other_h}x{other_w}; --resize, --crop or --window "
             "makes them one"
         )
     for role, (height, width) in sizes.items():
-        if config.window is not None and (height < config.window[0] or width < config.window[1]):
+        if isinstance(config.window, tuple) and (height < config.window[0] or width < config.window[1]):
             raise DataError(
                 f"{role} images are {height}x{width} px, smaller than --window "
                 f"{config.window[0]}x{config.window[1]}"

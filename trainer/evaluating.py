@@ -4,7 +4,7 @@ import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
@@ -21,7 +21,7 @@ from rich.progress import (
 
 from trainer.config import TrainConfig
 from trainer.console import Console
-from trainer.data import TrainingData, load_data
+from trainer.data import TrainingData, common_size, load_data
 from trainer.disk import write_atomically
 from trainer.errors import ConfigError, DataError
 from trainer.evaluation.candidate import Candidate, load_candidate
@@ -60,6 +60,9 @@ def evaluate(request: Request) -> None:
     with tempfile.TemporaryDirectory() as cache:
         config = _config(request, candidates[0])
         data = load_data(config, Path(cache), console.decoding)
+        if config.window == "auto":
+            # Training sees small windows; realism is judged on all that both sets show.
+            data = replace(data, window=common_size(data.synthetic, data.real))
         task = read_task(request.task, config, data)
         with _watching() as watch:
             measured = measure_all(candidates, data, task, request.plan, watch)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trainer.data import TrainingData
+from trainer.data import TrainingData, common_size
 from trainer.disk import write_atomically
 from trainer.grid import Row, draw_grid, to_png
 from trainer.samples import draw_images, refine_levels
@@ -22,8 +22,10 @@ def write_preview(trained: Trained, data: TrainingData, out: Path, strength: flo
     `strength` in [0, 1] mixes synthetic (0) with refined (1), as the service does.
     """
     config = trained.config
-    synthetic = draw_images(data.synthetic, data.window, config.seed, "grid/synthetic", COLUMNS)
-    real = draw_images(data.real, data.window, config.seed, "grid/real", COLUMNS)
+    # Whole images as far as both sets go, not the small windows of training.
+    window = common_size(data.synthetic, data.real) if config.window == "auto" else data.window
+    synthetic = draw_images(data.synthetic, window, config.seed, "grid/synthetic", COLUMNS)
+    real = draw_images(data.real, window, config.seed, "grid/real", COLUMNS)
     rows = [Row("synthetic", synthetic)]
     variants = VARIANTS if trained.refiner.config.noise.channels else 1
     for variant in range(variants):

@@ -122,6 +122,23 @@ def test_a_window_lets_the_two_sets_differ_in_size(tmp_path: Path, real: Path) -
     assert load(tmp_path, larger, real, window="4x4").window == (4, 4)
 
 
+def test_the_default_trains_on_small_windows_whatever_the_sizes(tmp_path: Path) -> None:
+    large, wide = (
+        folder(tmp_path / "large", grey(0, 4, (48, 80))),
+        folder(tmp_path / "wide", grey(1, 4, (20, 90))),
+    )
+    assert load(tmp_path, large, wide).window == (20, 32)
+    assert load(tmp_path, large, folder(tmp_path / "same", grey(2, 4, (48, 80))), window="whole").window == (
+        48,
+        80,
+    )
+
+
+def test_whole_images_of_two_sizes_are_refused_with_a_way_out(tmp_path: Path, real: Path) -> None:
+    large = folder(tmp_path / "large", grey(0, 4, (48, 80)))
+    assert "--window makes them one" in refusal(tmp_path, large, real, window="whole")
+
+
 def test_channels_one_reads_colour_as_grey(tmp_path: Path, real: Path) -> None:
     colour = np.random.default_rng(0).integers(0, 255, (4, 6, 8, 3)).astype(np.uint8)
     home = folder(tmp_path / "synthetic", colour)
