@@ -29,6 +29,10 @@ SENTENCES = {
         "the discriminator has collapsed: it gives every patch the same answer; raise "
         "--discriminator-learning-rate, or with --optimiser sgd use --patch-reduction sum"
     ),
+    "erased_content": (
+        "content is being erased: more than 2 % of the measured regions moved or lost more than the service "
+        "accepts; raise --self-regularization-weight or --content-balance-limit"
+    ),
     "lost_content": (
         "the refiner loses the content: its edges are no longer those of the synthetic images, nor are the "
         "labels; raise --self-regularization-weight or lower --refiner-learning-rate"
@@ -73,6 +77,14 @@ class Alarms:
                 self._told[name] = step
                 due.append(Alarm(name, step, f"step {step}: {SENTENCES[name]}"))
         return due
+
+    def observe_validation(self, step: int, *, preserves: bool) -> list[Alarm]:
+        """The alarm that becomes due when the refiner of `step`, measured without labels, loses content."""
+        name = "erased_content"
+        if preserves or name in self._told:
+            return []
+        self._told[name] = step
+        return [Alarm(name, step, f"step {step}: {SENTENCES[name]}")]
 
     def _patience(self) -> int:
         return min(LONGEST_PATIENCE_STEPS, max(SHORTEST_PATIENCE_STEPS, self.steps // 4))

@@ -2,11 +2,12 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from time import monotonic
 
+from trainer.alarms import Alarm
 from trainer.checkpoint import save_checkpoint
 from trainer.console import Console
 from trainer.disk import telling, write_atomically
@@ -47,7 +48,7 @@ class Recorder:
                 self._tensorboard.scalars({**line, "images_per_s": images_per_s}, run.clock.iteration)
         self._console.progress(run, phase, step, line, images_per_s)
         if phase == "training":
-            self._tell_alarms(run, step, line)
+            self._tell(run.alarms.observe(step, line), run)
 
     def grid(self, run: Training, step: int) -> None:
         """Draw synthetic, refined and real samples."""
@@ -62,7 +63,8 @@ class Recorder:
         """Measure the averaged refiner without labels, and keep it if it is the best so far."""
         if run.validator is None:
             return
-        numbers = asdict(run.validator.observe(run.ema.refiner, step))
+        found = run.validator.observe(run.ema.refiner, step)
+        numbers = asdict(found)
         self._write({"iteration": run.clock.iteration, "step": step, "validation": numbers})
         if self._tensorboard is not None:
             with telling(self._folder.tensorboard):
@@ -72,6 +74,7 @@ class Recorder:
             f"step {step}: patches {numbers['sliced_wasserstein']:.2f} levels from real, "
             f"{numbers['lost_fraction']:.1%} of the content lost"
         )
+        self._tell(run.alarms.observe_validation(step, preserves=found.preserves), run)
 
     def checkpoint(self, run: Training) -> None:
         """Save the run; the caller has checked that it is finite."""
@@ -87,8 +90,8 @@ class Recorder:
             self._tensorboard.close()
         self._metrics.close()
 
-    def _tell_alarms(self, run: Training, step: int, line: Mapping[str, float]) -> None:
-        for alarm in run.alarms.observe(step, line):
+    def _tell(self, due: Iterable[Alarm], run: Training) -> None:
+        for alarm in due:
             self._write({"iteration": run.clock.iteration, "alarm": alarm.name, "sentence": alarm.sentence})
             self._console.alarm(alarm)
 

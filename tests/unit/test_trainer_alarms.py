@@ -27,6 +27,16 @@ def test_a_healthy_run_is_left_in_peace() -> None:
     assert watch(4000) == []
 
 
+def test_a_validation_that_finds_content_lost_is_told_once() -> None:
+    alarms = Alarms(1000)
+    assert alarms.observe_validation(200, preserves=True) == []
+    (told,) = alarms.observe_validation(400, preserves=False)
+    assert (told.name, told.step) == ("erased_content", 400)
+    assert "content is being erased" in told.sentence
+    assert alarms.observe_validation(600, preserves=False) == []
+    assert [alarm.name for alarm in alarms.told()] == ["erased_content"]
+
+
 @pytest.mark.parametrize(
     ("name", "changes"),
     [
