@@ -78,6 +78,15 @@ def test_a_study_without_any_end_has_a_table_of_nothing(tmp_path: Path) -> None:
     assert "| off | history_capacity = 0 | 0 of 3 |" in to_markdown(made)
 
 
+def test_what_only_follows_the_steps_is_not_told_in_the_table(tmp_path: Path) -> None:
+    study = find_study("updates")
+    variants = resolve_variants(study, BASE)
+    made = Results(study, BASE, variants, (0,), (), tmp_path, "simtrue-train study updates")
+
+    assert f"| 50 | steps = {BASE.steps // 50}, refiner_updates_per_step = 50 | 0 of 1 |" in to_markdown(made)
+    assert "log_every" in to_json(made)["variants"][3]["changes"]  # type: ignore[index]
+
+
 def test_json_holds_spreads_and_single_runs(tmp_path: Path) -> None:
     kept = json.loads(json.dumps(to_json(results(tmp_path, *THREE)), allow_nan=False))
 

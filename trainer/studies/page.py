@@ -13,11 +13,12 @@ from trainer.studies.results import Results, Row, shown, table_of, troubles
 
 CURVES = (
     ("discriminator_accuracy", "Discriminator", "balanced accuracy; 0.5: it cannot tell"),
-    ("realism_loss", "Realism loss", "what the refiner gets for looking refined"),
+    ("realism_loss", "Realism loss", "what the refiner pays for looking refined"),
     ("self_regularization_loss", "Self-regularization", "|psi(refined) - psi(synthetic)|, without lambda"),
     ("mean_absolute_change_of_255", "Change", "mean |refined - synthetic|, levels of 255"),
     ("edge_agreement", "Edges", "agreement before and after; 1: every edge is where it was"),
 )
+DETAIL = "style='display:block;max-width:200px;white-space:normal;color:var(--soft)'"
 
 
 def to_html(results: Results) -> str:
@@ -58,7 +59,10 @@ def _troubles(results: Results) -> str:
 
 def _table(results: Results) -> str:
     table = table_of(results)
-    heads = "".join(f"<th scope='col'>{escape(measure.heading)}</th>" for measure in table.columns)
+    heads = "".join(
+        f"<th scope='col'><span style='max-width:110px'>{escape(measure.heading)}</span></th>"
+        for measure in table.columns
+    )
     body = "".join(_row(results, row, table.columns) for row in table.rows)
     seeds = ", ".join(map(str, results.seeds))
     return (
@@ -73,9 +77,8 @@ def _row(results: Results, row: Row, columns: tuple[Measure, ...]) -> str:
         f"<td>{escape(shown(cell, measure))}</td>" for cell, measure in zip(row.cells, columns, strict=True)
     )
     name = _named(results, row.name) if row.name in results.configs else escape(row.name)
-    return (
-        f"<tr><th scope='row'>{name} <small>{escape(row.detail)}</small></th><td>{row.runs}</td>{cells}</tr>"
-    )
+    head = f"<th scope='row'>{name} <small {DETAIL}>{escape(row.detail)}</small></th>"
+    return f"<tr>{head}<td>{row.runs}</td>{cells}</tr>"
 
 
 def _curves(results: Results) -> str:

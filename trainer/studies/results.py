@@ -9,7 +9,7 @@ from trainer.config import TrainConfig
 from trainer.evaluation.html.text import NOTHING, scaled, spread
 from trainer.evaluation.results import Estimate
 from trainer.evaluation.usefulness.statistics import estimate
-from trainer.studies.definitions import Study, Value, changes
+from trainer.studies.definitions import STEP_COUNTS, Study, Value, changes
 from trainer.studies.outcome import MEASURES, Measure, Outcome
 
 
@@ -104,8 +104,9 @@ def troubles(results: Results) -> list[tuple[str, str]]:
 
 
 def said_changes(changed: Mapping[str, Value | None]) -> str:
-    """Changed settings in words; the base where there is none."""
-    return ", ".join(f"{name} = {value}" for name, value in changed.items()) or "the base"
+    """Changed settings in words, without those that only follow `steps`; the base where there is none."""
+    said = [f"{name} = {value}" for name, value in changed.items() if name not in STEP_COUNTS]
+    return ", ".join(said) or "the base"
 
 
 def _row(results: Results, variant: str, columns: Sequence[Measure]) -> Row:
