@@ -59,10 +59,7 @@ def evaluate(request: Request) -> None:
     candidates = [load_candidate(path, console.say) for path in request.refiners]
     with tempfile.TemporaryDirectory() as cache:
         config = _config(request, candidates[0])
-        data = load_data(config, Path(cache), console.decoding)
-        if config.window == "auto":
-            # Training sees small windows; realism is judged on all that both sets show.
-            data = replace(data, window=common_size(data.synthetic, data.real))
+        data = read_images_of(config, Path(cache), console)
         task = read_task(request.task, config, data)
         with _watching() as watch:
             measured = measure_all(candidates, data, task, request.plan, watch)
@@ -105,6 +102,16 @@ def _config(request: Request, candidate: Candidate) -> TrainConfig:
     if run is None:
         return resolve({**kind, **request.given, **few})
     return validate({**RunFolder(run).read_config().model_dump(), **kind, **request.given, **few})
+
+
+def read_images_of(config: TrainConfig, cache: Path, console: Console) -> TrainingData:
+    """The images to measure on. With `window = "auto"` training sees small windows, but realism is judged on
+    all that both sets show.
+    """
+    data = load_data(config, cache, console.decoding)
+    if config.window != "auto":
+        return data
+    return replace(data, window=common_size(data.synthetic, data.real))
 
 
 def read_task(file: Path | None, config: TrainConfig, data: TrainingData) -> Task | None:

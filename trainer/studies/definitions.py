@@ -52,7 +52,7 @@ STUDIES: tuple[Study, ...] = (
     Study(
         "loss",
         "Sections 2.2 and 3.3 claim that one answer per local patch keeps the refiner from the artefacts "
-        "that one answer per image leaves; both discriminators have the same layers here.",
+        "that one answer per image leaves; both have the same layers here, and see what --window shows them.",
         (
             Variant("local", {"discriminator_layers": "default"}),
             Variant("global", {"discriminator_layers": "global"}),

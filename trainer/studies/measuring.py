@@ -5,8 +5,7 @@ from pathlib import Path
 
 from trainer.config import TrainConfig
 from trainer.console import Console
-from trainer.data import load_data
-from trainer.evaluating import read_task
+from trainer.evaluating import read_images_of, read_task
 from trainer.evaluation.candidate import load_candidate
 from trainer.evaluation.evaluate import Ground, Plan, measure, prepare
 from trainer.evaluation.results import CandidateResult, Realities
@@ -43,6 +42,6 @@ class Measuring:
 
     @cached_property
     def _ground(self) -> Ground:
-        data = load_data(self._config, self._cache, self._console.decoding)
+        data = read_images_of(self._config, self._cache, self._console)
         task = read_task(self._task, self._config, data)
         return prepare(data, task, self._plan, self._console.say)
