@@ -2,14 +2,18 @@
 
 from typing import Annotated, Literal
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
 from model.refiner import KernelSize
 
 REAL, REFINED = 0, 1
 """The two classes of a logit map's second axis; D is the probability of REFINED (paper, Eq. 2)."""
+DETAIL_GAIN = 8.0
+"""Makes grain of four grey levels as large as a step of thirty."""
 
 
 class ConvLayer(BaseModel):
@@ -89,13 +93,15 @@ class DiscriminatorConfig(BaseModel):
     layers: Annotated[tuple[Layer, ...], Field(min_length=1)] = DEFAULT_LAYERS
     negative_slope: NonNegativeFloat = 0.0
     """Slope of the non-linearity below zero; 0 is the paper's ReLU."""
+    high_pass: bool = False
+    """Show it the fine detail of the image a second time, enlarged: see `fine_detail`."""
     spectral_norm: bool = False
     """Divide every convolution by its largest singular value (Miyato et al. 2018)."""
 
     @property
     def receptive_field(self) -> int | None:
         """Side of the square of input pixels that one logit depends on, px; None: it sees the whole image."""
-        side, jump = 1, 1
+        side, jump = 3 if self.high_pass else 1, 1
         for layer in self.layers:
             if isinstance(layer, MeanLayer):
                 return None
@@ -121,7 +127,7 @@ class LocalDiscriminator(nn.Module):
         super().__init__()
         self.config = config
         stages: list[nn.Module] = []
-        channels = config.channels
+        channels = config.channels * (2 if config.high_pass else 1)
         for layer in config.layers:
             stages.append(_stage(layer, channels, config))
             channels = layer.channels if isinstance(layer, ConvLayer) else channels
@@ -134,8 +140,23 @@ class LocalDiscriminator(nn.Module):
         image: float [N, C, H, W] in [-1, 1]. Returns logits, float [N, 2, h, w]: axis 1 is (REAL, REFINED),
         h × w is `config.output_size(H, W)`. No non-linearity follows the last convolution.
         """
+        if self.config.high_pass:
+            image = torch.cat([image, fine_detail(image)], dim=1)
         logits: Tensor = self.answer(self.stages(image))
         return logits
+
+
+def fine_detail(image: Tensor) -> Tensor:
+    """What a binomial blur of 3x3 px takes away, times DETAIL_GAIN: [N, C, H, W]; edge pixels repeat outside.
+
+    Grain of a few grey levels is a hundredth of the image's range: a network that must also see exposure
+    learns it last, if at all, and then its refiner never learns to draw it.
+    """
+    channels = image.shape[1]
+    line = image.new_tensor((0.25, 0.5, 0.25))
+    kernel = (line[:, None] * line).expand(channels, 1, 3, 3)
+    padded = functional.pad(image, [1] * 4, mode="replicate")
+    return DETAIL_GAIN * (image - functional.conv2d(padded, kernel, groups=channels))
 
 
 def evidence_of_refined(logits: Tensor) -> Tensor:

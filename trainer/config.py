@@ -239,6 +239,11 @@ class TrainConfig(BaseModel):
         description="slope of its activations below zero; 0: ReLU, as in the paper",
         json_schema_extra=DISCRIMINATOR,
     )
+    discriminator_high_pass: bool = Field(
+        False,
+        description="show the discriminator the fine detail a second time, enlarged, so that it sees grain",
+        json_schema_extra=DISCRIMINATOR,
+    )
     discriminator_spectral_norm: bool = Field(
         False, description="limit each layer's Lipschitz constant", json_schema_extra=DISCRIMINATOR
     )

@@ -55,6 +55,7 @@ def discriminator_config(config: TrainConfig, channels: int) -> DiscriminatorCon
         channels=channels,
         layers=LAYERS[config.discriminator_layers],
         negative_slope=config.discriminator_negative_slope,
+        high_pass=config.discriminator_high_pass,
         spectral_norm=config.discriminator_spectral_norm,
     )
 

@@ -16,6 +16,7 @@ from model.discriminator import (  # noqa: E402
     MeanLayer,
     PoolLayer,
     evidence_of_refined,
+    fine_detail,
 )
 
 pytestmark = pytest.mark.train
@@ -101,6 +102,28 @@ def test_the_global_answer_is_more_than_the_mean_of_the_patches_answers() -> Non
     image = torch.randn(2, 1, 24, 24)
 
     assert not torch.allclose(whole(image), local(image).mean(dim=(2, 3), keepdim=True), atol=1e-4)
+
+
+def test_fine_detail_widens_the_receptive_field_by_its_blur_and_says_so() -> None:
+    config = DiscriminatorConfig(high_pass=True, negative_slope=0.2)
+    image = torch.randn(1, 1, 45, 45, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    logits = LocalDiscriminator(config)(image)
+    (gradient,) = torch.autograd.grad(logits[0, 0, 11, 11], image)
+    reached = (gradient[0, 0] != 0).nonzero()
+    sides = reached.max(dim=0).values - reached.min(dim=0).values + 1
+    assert config.receptive_field == 15
+    assert sides.tolist() == [15, 15]
+
+
+def test_fine_detail_is_grain_and_not_exposure_or_slope() -> None:
+    slope = torch.linspace(-1, 1, 20).expand(1, 2, 20, 20)
+    inside = fine_detail(slope)[..., 1:-1]
+    assert inside.abs().max() < 1e-5
+    grain = torch.zeros(1, 2, 9, 9)
+    grain[..., 4, 4] = 0.04
+    shown = fine_detail(grain)
+    assert shown[..., 4, 4].tolist() == [[pytest.approx(8 * 0.04 * 0.75)] * 2]
+    assert shown.sum().abs() < 1e-5
 
 
 def test_one_image_is_judged_the_same_whatever_shares_its_batch() -> None:
