@@ -122,6 +122,17 @@ def test_an_estimator_that_knows_the_style_may_acquit_the_content(
         assert ("may be the new style" in told) is acquitted
 
 
+def test_a_number_without_a_unit_that_hardly_changes_is_no_drift(
+    alarms: Callable[..., tuple[str, ...]],
+) -> None:
+    assert (
+        alarms(preservation={"estimator": EstimatorChange("change of size", "", 0.01, 0.02, 0.1, {})}) == ()
+    )
+    overlap = EstimatorChange("mask IoU", "", 0.9, 0.8, 0.5, {})
+    (told,) = alarms(preservation={"estimator": overlap})
+    assert "mask IoU before against after is 0.800" in told
+
+
 def test_the_change_of_deep_images_is_counted_in_255ths(alarms: Callable[..., tuple[str, ...]]) -> None:
     small = {"mean_absolute_change_levels": 40.0}
     assert alarms(preservation=small) == ()

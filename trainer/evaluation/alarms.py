@@ -127,7 +127,7 @@ def _drift(change: EstimatorChange) -> str | None:
         return (
             f"classes are drifting: after refinement an estimator too rarely says the same for {named}{more}"
         )
-    if not change.unit and not change.per_class and change.mean < LEAST_OVERLAP:
+    if change.measure.endswith("IoU") and change.mean < LEAST_OVERLAP:
         return f"labels are drifting: {change.measure} before against after is {change.mean:.3f}"
     if change.unit and change.median > MOST_CHANGE.get(change.unit, float("inf")):
         return f"labels are drifting: {change.measure} is {change.median:.2f} {change.unit} (median)"
