@@ -112,6 +112,13 @@ def test_a_table_is_matched_by_file_name(tmp_path: Path) -> None:
     np.testing.assert_array_equal(one.values, [2, 4])
 
 
+def test_spaces_and_a_byte_order_mark_in_a_table_mean_nothing(tmp_path: Path) -> None:
+    text = "\ufefffile, x1, y1, x2, y2\na.png , 1, 2, 3, 4\nb.png, , , , \n"
+    (tmp_path / "x.csv").write_text(text, encoding="utf-8")
+    labels = read_labels(str(tmp_path / "x.csv"), Meaning("boxes"), index(tmp_path), PLAIN)
+    np.testing.assert_array_equal(labels.values, [[[1, 2, 3, 4]], [[np.nan] * 4]])
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -186,6 +193,9 @@ def test_regions_lie_round_what_the_labels_show() -> None:
     around = regions_of(labels_of("segmentation", masks, "x"), 8, 10)
     np.testing.assert_array_equal(around.boxes, [[3, 2, 7, 4], [6, 6, 7, 7]])
     np.testing.assert_array_equal(around.images, [1, 1])
+    masks[1, 0] = 255
+    around = regions_of(labels_of("segmentation", masks, "x", classes=True), 8, 10)
+    np.testing.assert_array_equal(around.boxes, [[3, 2, 7, 4], [6, 6, 7, 7]])
     points = np.array([[[2.5, 3.0], [-1.0, 5.2]], [[np.nan] * 2, [4.0, 4.0]], [[50.0, 50.0]] * 2])
     around = regions_of(labels_of("keypoints", points, "x"), 8, 10)
     np.testing.assert_array_equal(around.boxes, [[0, 3, 3, 6], [4, 4, 5, 5]])
@@ -249,6 +259,11 @@ def test_a_task_file_with_a_fault_is_refused(tmp_path: Path, change: tuple[str, 
 def test_labels_that_are_missing_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no array 'angles'"):
         task(tmp_path, TASK.replace("npz:angle", "npz:angles"))
+
+
+def test_a_rank_of_a_column_that_no_label_has_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"ranked by column 1, counted from 0; the synthetic ones have 1"):
+        task(tmp_path, TASK.replace('names = ["yaw"]', "").replace("column = 0", "column = 1"))
 
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "tasks"

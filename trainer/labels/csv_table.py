@@ -39,13 +39,14 @@ def read_csv(path: Path, index: ImageIndex, column: str | None, *, several: bool
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            header = tuple(reader.fieldnames or ())
+            header = tuple(name.strip() for name in reader.fieldnames or ())
+            reader.fieldnames = header
             if FILE not in header:
                 raise DataError(f"{path} has no column {FILE!r}; it has: {', '.join(header) or 'none'}")
             names = tuple(name for name in header if name != FILE)
             rows: list[list[list[float]]] = [[] for _ in range(len(index))]
             for row in reader:
-                place = index.places.get((row[FILE] or "").replace("\\", "/"))
+                place = index.places.get((row[FILE] or "").strip().replace("\\", "/"))
                 if place is not None:
                     rows[place].append(_numbers(path, reader.line_num, row, names))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -56,7 +57,7 @@ def read_csv(path: Path, index: ImageIndex, column: str | None, *, several: bool
 
 def _numbers(path: Path, line: int, row: dict[str, str | None], names: Sequence[str]) -> list[float]:
     try:
-        return [float(row[name] or "nan") for name in names]
+        return [float((row[name] or "").strip() or "nan") for name in names]
     except (ValueError, TypeError):
         raise DataError(f"{path}, line {line}: not all columns beside {FILE!r} are numbers") from None
 

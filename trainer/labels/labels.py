@@ -14,6 +14,8 @@ MOST_CLASSES = 1000
 MOST_PIXEL_CLASSES = 255
 NONE = -1
 """The class of an image that has none."""
+VOID = 255
+"""Where masks hold classes: a pixel that belongs to none, as in PASCAL VOC; neither trained nor tested on."""
 
 
 @dataclass(frozen=True, eq=False)

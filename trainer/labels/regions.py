@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.labels.labels import Labels
+from trainer.labels.labels import VOID, Labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,16 +40,16 @@ def regions_of(labels: Labels, height: int, width: int) -> Regions:
         present = np.isfinite(labels.values).all(axis=2)
         return Regions("boxes", labels.values[present], np.nonzero(present)[0].astype(np.int64))
     if labels.kind == "segmentation":
-        return _around_instances(labels.values)
+        return _around_instances(labels.values, nothing=(0, VOID) if labels.classes else (0,))
     if labels.kind == "keypoints":
         return _around_keypoints(labels.values, height, width)
     return whole_images(len(labels), height, width)
 
 
-def _around_instances(maps: NDArray[np.int32]) -> Regions:
+def _around_instances(maps: NDArray[np.int32], nothing: tuple[int, ...]) -> Regions:
     boxes, images = [], []
     for image, numbers in enumerate(maps):
-        for number in np.unique(numbers[numbers > 0]):
+        for number in np.setdiff1d(numbers, nothing):
             rows, columns = np.nonzero(numbers == number)
             boxes.append((columns.min(), rows.min(), columns.max() + 1, rows.max() + 1))
             images.append(image)

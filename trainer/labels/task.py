@@ -170,6 +170,11 @@ def _labelled(
     index = index_images(source)
     labels = read_labels(_beside(path, files.labels), meaning, index, reading)
     columns, known = labels.values.shape[1:2], synthetic.values.shape[1:2]
+    if files.rank is not None and files.rank.column >= known[0]:
+        raise DataError(
+            f"the {role} labels are ranked by column {files.rank.column}, counted from 0; the synthetic ones "
+            f"have {known[0]}"
+        )
     if not ordinal and labels.kind in ("keypoints", "regression") and columns != known:
         raise DataError(f"the {role} labels have {columns[0]} columns, the synthetic ones {known[0]}")
     labels = replace(labels, class_names=synthetic.class_names)
