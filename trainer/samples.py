@@ -12,6 +12,8 @@ from trainer.sampling import Stream, stream_seed
 from trainer.sources import Images
 
 REFINED_AT_ONCE = 64
+MOST_PIXELS_AT_ONCE = REFINED_AT_ONCE * 128 * 128
+"""Of large images, fewer are refined at once: a layer has dozens of numbers for every pixel."""
 
 
 def sample_rows(refiner: Refiner, data: TrainingData, seed: int, columns: int) -> list[Row]:
@@ -36,11 +38,18 @@ def refine_levels(refiner: Refiner, images: Images, seed: int) -> Images:
     peak = int(np.iinfo(images.dtype).max)
     device = next(refiner.parameters()).device
     refined = np.empty_like(images)
-    for start in range(0, len(images), REFINED_AT_ONCE):
-        part = slice(start, start + REFINED_AT_ONCE)
+    at_once = fitting_at_once(images, REFINED_AT_ONCE, MOST_PIXELS_AT_ONCE)
+    for start in range(0, len(images), at_once):
+        part = slice(start, start + at_once)
         batch = to_unit_range(images[part], peak, device)
         refined[part] = to_grey_levels(refiner(batch, _noise(refiner, batch, seed + start)), peak)
     return refined
+
+
+def fitting_at_once(images: Images, most: int, most_pixels: int) -> int:
+    """How many images [N, H, W, C] hold at most so many pixels, at least 1 and at most `most`."""
+    height, width = map(int, images.shape[1:3])
+    return max(1, min(most, most_pixels // (height * width)))
 
 
 def _noise(refiner: Refiner, batch: torch.Tensor, first_seed: int) -> torch.Tensor | None:

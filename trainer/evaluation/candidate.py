@@ -12,11 +12,12 @@ from model.errors import CardError
 from model.noise import noise_field
 from trainer.errors import DataError
 from trainer.evaluation.alarms import run_alarms
-from trainer.samples import refine_levels
+from trainer.samples import fitting_at_once, refine_levels
 from trainer.sources import Images
 from trainer.trained import load_trained
 
 AT_ONCE = 32
+MOST_PIXELS_AT_ONCE = AT_ONCE * 128 * 128
 
 
 @dataclass(frozen=True)
@@ -80,12 +81,13 @@ def _published_name(path: Path) -> str:
 
 def _run(session: onnxruntime.InferenceSession, card: ModelCard, images: Images, seed: int) -> Images:
     refined = np.empty_like(images)
-    for start in range(0, len(images), AT_ONCE):
-        part = images[start : start + AT_ONCE]
+    at_once = fitting_at_once(images, AT_ONCE, MOST_PIXELS_AT_ONCE)
+    for start in range(0, len(images), at_once):
+        part = images[start : start + at_once]
         inputs: dict[str, object] = {"image": part}
         if card.noise.channels:
             height, width = part.shape[1:3]
             fields = [noise_field(seed + start + i, height, width, card.noise) for i in range(len(part))]
             inputs["noise"] = np.stack(fields)
-        refined[start : start + AT_ONCE] = session.run(None, inputs)[0]
+        refined[start : start + at_once] = session.run(None, inputs)[0]
     return refined

@@ -65,7 +65,7 @@ class Ground:
     chosen: NDArray[np.int64]
     """Rows of those that realism and preservation look at."""
     regions: Regions
-    """Of the chosen images."""
+    """Of the chosen images; they are whole images without a task, and where no label has a region."""
     real: Images
     """Central windows."""
     window: tuple[int, int]
@@ -131,14 +131,17 @@ def prepare(data: TrainingData, task: Task | None, plan: Plan, say: Callable[[st
         )
     learning = _learning(plan)
     most = min(plan.images, QUICK_IMAGES) if plan.quick else plan.images
-    count = min(len(data.synthetic), len(data.real) // 2, most)
-    refined = count if task is None else max(count, min(learning.most_images, _fitting(data.synthetic)))
+    fitting = max(_fitting(data.synthetic), FEWEST_IMAGES)
+    count = min(len(data.synthetic), len(data.real) // 2, most, fitting)
+    refined = count if task is None else max(count, min(learning.most_images, fitting))
     numbers = _choose(np.arange(len(data.synthetic)), refined)
     chosen = _choose(np.arange(len(numbers)), count)
     synthetic = data.synthetic[numbers] if task else _central(data.synthetic[numbers], data.window)
     real = _central(data.real, data.window)
     height, width = synthetic.shape[1:3]
-    regions = _of(task.regions, numbers[chosen]) if task else whole_images(count, height, width)
+    regions = whole_images(count, height, width)
+    if task is not None and len(labelled := _of(task.regions, numbers[chosen])):
+        regions = labelled
     say("floor and start: real and synthetic images against real ones")
     settings = _realism_settings(plan, count)
     frame = realities(_central(synthetic[chosen], data.window), real, settings)
@@ -203,7 +206,7 @@ def _fitting(images: Images) -> int:
 
 
 def _of(regions: Regions, chosen: NDArray[np.int64]) -> Regions:
-    """The regions of the chosen images, which are numbered anew; whole images where none has any."""
+    """The regions of the chosen images, which are numbered anew."""
     rows = np.flatnonzero(np.isin(regions.images, chosen))
     return Regions(regions.of, regions.boxes[rows], np.searchsorted(chosen, regions.images[rows]))
 

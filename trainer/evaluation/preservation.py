@@ -9,6 +9,7 @@ from model.preservation.drift import MAX_REGIONS, MAX_SHIFT_PX, MIN_STRUCTURE_KE
 from model.preservation.grey import grey_pair
 from trainer.evaluation.results import Histogram, Preservation, Region
 from trainer.labels.regions import Regions
+from trainer.samples import fitting_at_once
 from trainer.sources import Images
 
 MOST_REGIONS = 4000
@@ -16,6 +17,7 @@ WORST_SHOWN = 12
 FLAT = 1e-6
 BINS = 40
 AT_ONCE = 256
+MOST_PIXELS_AT_ONCE = AT_ONCE * 128 * 128
 
 
 def measure_preservation(synthetic: Images, refined: Images, regions: Regions) -> Preservation:
@@ -107,9 +109,10 @@ def _histogram(values: NDArray[np.float64], low: float, high: float) -> Histogra
 def _mean_absolute_change(synthetic: Images, refined: Images) -> float:
     """In grey levels of the images' own depth."""
     total = 0.0
-    for start in range(0, len(synthetic), AT_ONCE):
+    at_once = fitting_at_once(synthetic, AT_ONCE, MOST_PIXELS_AT_ONCE)
+    for start in range(0, len(synthetic), at_once):
         before, after = (
-            images[start : start + AT_ONCE].astype(np.float32) for images in (synthetic, refined)
+            images[start : start + at_once].astype(np.float32) for images in (synthetic, refined)
         )
         total += float(np.abs(after - before).sum(dtype=np.float64))
     return total / synthetic.size
@@ -121,8 +124,9 @@ def _gradient_correlation(synthetic: Images, refined: Images) -> float:
     A flat image has no edge to keep and is left out; 1 if there is no other.
     """
     found: list[float] = []
-    for start in range(0, len(synthetic), AT_ONCE):
-        part = slice(start, start + AT_ONCE)
+    at_once = fitting_at_once(synthetic, AT_ONCE, MOST_PIXELS_AT_ONCE)
+    for start in range(0, len(synthetic), at_once):
+        part = slice(start, start + at_once)
         correlations = _row_correlations(*(_gradient_magnitude(s[part]) for s in (synthetic, refined)))
         found += correlations[np.isfinite(correlations)].tolist()
     return float(np.mean(found)) if found else 1.0

@@ -64,7 +64,8 @@ def _blurred(levels: Levels, axis: int) -> Levels:
     pad = [(0, 0)] * 4
     pad[axis] = (2, 2)
     padded = np.pad(levels, pad, mode="edge")
-    parts = [np.take(padded, range(start, start + size), axis=axis) for start in range(5)]
+    lines = np.moveaxis(padded, axis, 0)
+    parts = [np.moveaxis(lines[start : start + size], 0, axis) for start in range(5)]
     weights = np.array((1, 4, 6, 4, 1), np.float32) / 16
     blurred: Levels = sum(weight * part for weight, part in zip(weights, parts, strict=True))
     return blurred

@@ -6,9 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from trainer.samples import fitting_at_once
 from trainer.sources import Images
 
 AT_ONCE = 512
+MOST_PIXELS_AT_ONCE = AT_ONCE * 128 * 128
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,9 @@ class Frame:
         if self.factor == 1 and images.dtype == np.uint8:
             return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
         parts = []
-        for start in range(0, len(images), AT_ONCE):
-            part = images[start : start + AT_ONCE].astype(np.float32).transpose(0, 3, 1, 2)
+        at_once = fitting_at_once(images, AT_ONCE, MOST_PIXELS_AT_ONCE)
+        for start in range(0, len(images), at_once):
+            part = images[start : start + at_once].astype(np.float32).transpose(0, 3, 1, 2)
             pixels = torch.from_numpy(np.ascontiguousarray(part)) / peak
             if self.factor > 1:
                 pixels = nn.functional.avg_pool2d(
