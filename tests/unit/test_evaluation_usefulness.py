@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 torch = pytest.importorskip("torch")
 
 from trainer.errors import DataError  # noqa: E402
+from trainer.evaluation.usefulness import trials  # noqa: E402
 from trainer.evaluation.usefulness.augmentation import draw_moves, restyle  # noqa: E402
 from trainer.evaluation.usefulness.boxes import Boxes, box_iou  # noqa: E402
-from trainer.evaluation.usefulness.change import measure_estimator_change  # noqa: E402
+from trainer.evaluation.usefulness.change import _halves, measure_estimator_change  # noqa: E402
 from trainer.evaluation.usefulness.frame import Frame  # noqa: E402
 from trainer.evaluation.usefulness.keypoints import Keypoints  # noqa: E402
 from trainer.evaluation.usefulness.kinds import estimation_for  # noqa: E402
@@ -116,6 +117,19 @@ def test_restyled_images_differ_but_faint_ones_are_not_drowned(contrast: float) 
     assert float(likeness.median()) > 0.6
 
 
+@pytest.mark.parametrize("size", [192, 288])
+def test_the_masks_of_a_smaller_frame_lie_neither_left_nor_right_of_the_original(size: int) -> None:
+    masks = np.zeros((1, size, size), np.uint8)
+    part = slice(size // 2 - 25, size // 2 + 25)
+    masks[:, part, part] = 1
+    labels = labels_of("segmentation", masks, "x")
+    frame = Frame.of(np.zeros((1, size, size, 1), np.uint8), 96)
+    targets = estimation_for(labels, frame).targets(labels)
+    assert frame.factor == size // 96
+    assert torch.equal(targets, targets.flip(1, 2))
+    assert targets.sum() * frame.factor**2 == pytest.approx(2500, rel=0.1)
+
+
 def test_answers_are_in_px_of_the_original_where_the_frame_is_smaller() -> None:
     images, labels = squares(0, 6)
     large = images.repeat(3, axis=1).repeat(3, axis=2)
@@ -163,6 +177,26 @@ def test_a_second_box_on_the_same_object_is_wrong() -> None:
     assert estimation.score(said[:, :1], truth)[estimation.metric] == pytest.approx(0.5)
 
 
+def test_where_there_is_no_object_precision_and_overlap_are_not_defined() -> None:
+    images = np.zeros((4, SIDE, SIDE, 1), np.uint8)
+    labels = labels_of("boxes", np.array([[2, 2, 9, 9]] * 2 + [[-1] * 4] * 2), "x")
+    found = np.full((4, 1, 5), np.nan, np.float32)
+    found[:2] = (2, 2, 9, 9, 0.9)
+    frame, halves = Frame.of(images, 96), np.array([0, 0, 1, 1])
+    test = LabelledImages(images, labels, halves, None)
+    scores = score_by_group(estimation_for(labels, frame), found, test)
+    assert scores == {"average precision at IoU 0.5": 1.0, "mean IoU": pytest.approx(1.0)}
+    masks = np.zeros((4, SIDE, SIDE), np.uint8)
+    masks[:2, 2:9, 2:9] = 1
+    labels = labels_of("segmentation", masks, "x")
+    test, estimation = LabelledImages(images, labels, halves, None), estimation_for(labels, frame)
+    assert score_by_group(estimation, masks, test)["foreground IoU"] == 1.0
+    invented = np.maximum(
+        masks, np.eye(SIDE, dtype=np.uint8) * np.array([0, 0, 1, 1], np.uint8)[:, None, None]
+    )
+    assert score_by_group(estimation, invented, test)["foreground IoU"] == 0.5
+
+
 def test_overlap_of_boxes() -> None:
     one, other = np.array([[0, 0, 4, 4]]), np.array([[2, 0, 6, 4], [4, 4, 5, 5]])
     np.testing.assert_allclose(box_iou(one, other), [[8 / 24, 0]])
@@ -182,6 +216,15 @@ def test_the_gap_is_divided_by_its_mean_over_seeds() -> None:
     assert gap_closed({"synthetic": (0.9,), "refined": (0.9,), "real": (0.9,)}) is None
     assert gap_closed({"synthetic": (0.9,), "refined": (0.9,)}) is None
     assert estimate([0.7, 0.74, 0.78]).high == pytest.approx(0.74 + 4.303 * 0.04 / 3**0.5, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("freedom", "quantile"), [(1, 12.706), (10, 2.228), (11, 2.201), (29, 2.045), (127, 1.979)]
+)
+def test_intervals_have_the_width_of_students_t(freedom: int, quantile: float) -> None:
+    values = np.random.default_rng(0).normal(size=freedom + 1)
+    half_width = quantile * values.std(ddof=1) / (freedom + 1) ** 0.5
+    assert estimate(values.tolist()).high == pytest.approx(values.mean() + half_width, abs=0.002)
 
 
 def test_scores_are_averaged_over_groups() -> None:
@@ -214,6 +257,32 @@ def test_a_trial_trains_every_arm_and_keeps_what_does_not_depend_on_the_refiner(
     assert plain["synthetic"] == plain["refined"], "an identity refiner gives the synthetic arm again"
     trials.measure(lambda part, _seed: 255 - part)
     assert len(told) == 16 + 8, "synthetic and real were known"
+
+
+def test_large_images_are_refined_part_by_part_with_the_noise_of_their_number(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(trials, "MOST_PIXELS_AT_ONCE", 5 * SIDE * SIDE)
+    seen: list[tuple[int, int]] = []
+    task_, images = task()
+
+    def refine(part: Pixels, seed: int) -> Pixels:
+        seen.append((seed, len(part)))
+        return part
+
+    Trials(task_, images, Learning(seeds=1, updates=1, variants=1)).measure(refine)
+    assert [seed for seed, _ in seen] == list(range(0, 48, 5))
+    assert {count for _, count in seen} == {5, 3}
+
+
+def test_an_upper_bound_that_learns_the_ordinal_itself_is_not_turned_round() -> None:
+    task_, images = task("regression")
+    ordinal = labels_of("regression", np.arange(30) // 8, "x")
+    test = LabelledImages(task_.test.images, ordinal, None, Rank(column=1, sign=-1))
+    trial = Trials(replace(task_, test=test, upper_bound=test), images, Learning(seeds=1))
+    assert trial._real is not None
+    estimation, _ = trial._real
+    assert estimation.score(ordinal.values, ordinal) == {"rank correlation": pytest.approx(1.0)}
 
 
 def test_a_refiner_with_noise_gives_several_variants() -> None:
@@ -253,3 +322,12 @@ def test_an_estimator_sees_that_content_moved_and_that_nothing_changed() -> None
     assert moved.score_after is not None
     assert moved.score_after < 0.3
     assert moved.score_before > 0.8
+
+
+def test_a_class_that_only_the_images_asked_about_show_stops_no_evaluation() -> None:
+    images, labels = squares(0, 20)
+    masks = labels["segmentation"].values.copy()
+    _, asked = _halves(labels["segmentation"], 20)
+    masks[asked[0], 0, 0] = 2
+    classes = labels_of("segmentation", masks, "x", classes=True)
+    assert measure_estimator_change(classes, images, images, Learning(updates=1)).mean == 1.0

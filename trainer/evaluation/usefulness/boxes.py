@@ -1,6 +1,7 @@
 """Owns boxes: where the objects are, found at their middles, scored by average precision."""
 
 from dataclasses import dataclass
+from math import nan
 
 import numpy as np
 import torch
@@ -113,7 +114,7 @@ class Boxes:
             overlaps.append(best)
         precision = average_precision(np.concatenate(scores), np.concatenate(right), truths)
         mean = np.concatenate(overlaps)
-        return {self.metric: precision, "mean IoU": float(mean.mean()) if len(mean) else 0.0}
+        return {self.metric: precision, "mean IoU": float(mean.mean()) if len(mean) else nan}
 
     def change(self, before: Answers, after: Answers) -> Change:
         """Mean IoU of the boxes said before with the best said after, and the other way round."""

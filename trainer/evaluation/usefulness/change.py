@@ -50,7 +50,9 @@ def measure_estimator_change(
     labels = replace(labels, leave_out=())
     learnt, asked = _halves(labels, learning.most_images)
     frame = Frame.of(synthetic, learning.most_side)
-    estimation = estimation_for(labels.of(learnt), frame, survives_moves=survives_moves)
+    # Both halves say which classes there are: a rare one may be in the second half only.
+    every = labels.of(np.concatenate([learnt, asked]))
+    estimation = estimation_for(every, frame, survives_moves=survives_moves)
     views = [(frame.take(images[learnt]), frame.take(images[asked])) for images in (synthetic, refined)]
     targets = estimation.targets(labels.of(learnt))
 

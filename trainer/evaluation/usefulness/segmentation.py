@@ -1,6 +1,7 @@
 """Owns segmentation: a class for every pixel, scored by intersection over union."""
 
 from dataclasses import dataclass
+from math import nan
 
 import numpy as np
 import torch
@@ -12,10 +13,7 @@ from trainer.evaluation.usefulness.augmentation import Freedom, Moves
 from trainer.evaluation.usefulness.estimation import Answers, Change
 from trainer.evaluation.usefulness.frame import Frame
 from trainer.evaluation.usefulness.networks import Pyramid
-from trainer.labels.labels import Labels
-
-VOID = 255
-"""Where masks hold classes: a pixel that belongs to none, as in PASCAL VOC; neither trained nor tested on."""
+from trainer.labels.labels import VOID, Labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,13 +50,11 @@ class Segmentation:
         return Pyramid(self.frame.channels, 1 if self.classes == 2 else self.classes, stride=1)
 
     def targets(self, labels: Labels) -> Tensor:
-        """uint8 [N, h, w]: the class in the middle of each pixel of the frame."""
-        truth = torch.from_numpy(self._classes_of(labels))
-        middle, factor = self.frame.factor // 2, self.frame.factor
-        missing = (0, -truth.shape[2] % factor, 0, -truth.shape[1] % factor)
-        if any(missing):
-            truth = nn.functional.pad(truth[:, None].float(), missing, mode="replicate")[:, 0].byte()
-        return truth[:, middle::factor, middle::factor].contiguous()
+        """uint8 [N, h, w]: the most frequent class in each pixel of the frame, the first of several."""
+        classes, factor = self._classes_of(labels), self.frame.factor
+        if factor == 1:
+            return torch.from_numpy(classes)
+        return torch.stack([_most_frequent(torch.from_numpy(image), factor) for image in classes])
 
     def move(self, targets: Tensor, moves: Moves) -> Tensor:
         """The masks moved likewise, nearest neighbour."""
@@ -76,14 +72,17 @@ class Segmentation:
 
     def answers(self, outputs: Tensor) -> Answers:
         """uint8 [N, H, W] at the size of the original."""
-        factor = self.frame.factor
-        if factor > 1:
+        answers: Answers = torch.cat([self._answer(one) for one in torch.split(outputs, 1)]).numpy()
+        return answers
+
+    def _answer(self, outputs: Tensor) -> Tensor:
+        """Of one image: at full size, the logits of many would not fit into memory."""
+        if self.frame.factor > 1:
             outputs = nn.functional.interpolate(
-                outputs, scale_factor=factor, mode="bilinear", align_corners=False
+                outputs, scale_factor=self.frame.factor, mode="bilinear", align_corners=False
             )
         classes = (outputs[:, 0] > 0) if self.classes == 2 else outputs.argmax(dim=1)
-        answers: Answers = classes.to(torch.uint8).numpy()
-        return answers
+        return classes.to(torch.uint8)
 
     def score(self, answers: Answers, labels: Labels) -> dict[str, float]:
         """IoU over all pixels, and the mean over images of each image's own."""
@@ -95,9 +94,10 @@ class Segmentation:
         by_class = [float(_iou(answers == one, truth == one)) for one in present]
         by_image = _iou_by_image(np.where(truth == VOID, 0, answers), np.where(truth == VOID, 0, truth))
         by_image = by_image[np.isfinite(by_image)]
+        said = (answers > 0) & (answers != VOID)
         return {
-            self.metric: float(np.mean(by_class)) if by_class else 0.0,
-            "IoU by image": float(by_image.mean()) if len(by_image) else 0.0,
+            self.metric: float(np.mean(by_class)) if by_class else 0.0 if said.any() else nan,
+            "IoU by image": float(by_image.mean()) if len(by_image) else nan,
         }
 
     def change(self, before: Answers, after: Answers) -> Change:
@@ -114,6 +114,19 @@ class Segmentation:
             )
         classes: Answers = (values if labels.classes else values > 0).astype(np.uint8)
         return classes
+
+
+def _most_frequent(classes: Tensor, factor: int) -> Tensor:
+    """uint8 [H, W] → [h, w], over squares of pixels; those at the border may be cut off."""
+    present = torch.from_numpy(np.unique(classes.numpy()))
+    shares = nn.functional.avg_pool2d(
+        (classes == present[:, None, None]).float()[:, None],
+        factor,
+        ceil_mode=True,
+        count_include_pad=False,
+    )
+    most: Tensor = present[shares[:, 0].argmax(dim=0)]
+    return most
 
 
 def _known(labels: Labels) -> NDArray[np.bool_]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from trainer.evaluation.results import Estimate
 
-# Two-sided 95 % quantiles of Student's t for 1 to 10 degrees of freedom; beyond, the normal one.
+# Two-sided 95 % quantiles of Student's t for 1 to 10 degrees of freedom.
 STUDENT_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 NORMAL_95 = 1.96
 
@@ -19,9 +19,19 @@ def estimate(values: Sequence[float]) -> Estimate:
     mean, count = fmean(values), len(values)
     if count < 2:
         return Estimate(mean, mean, mean, tuple(values))
-    quantile = STUDENT_95[count - 2] if count - 2 < len(STUDENT_95) else NORMAL_95
-    half = quantile * stdev(values) / sqrt(count)
+    half = student_95(count - 1) * stdev(values) / sqrt(count)
     return Estimate(mean, mean - half, mean + half, tuple(values))
+
+
+def student_95(freedom: int) -> float:
+    """Two-sided 95 % quantile of Student's t for 1 or more degrees of freedom, to 0.002.
+
+    Beyond the table by Cornish and Fisher's expansion (Abramowitz and Stegun 1964, 26.7.5).
+    """
+    if freedom <= len(STUDENT_95):
+        return STUDENT_95[freedom - 1]
+    z = NORMAL_95
+    return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
 
 
 def spearman(one: NDArray[np.floating], other: NDArray[np.floating]) -> float:
@@ -41,10 +51,13 @@ def _ranks(values: NDArray[np.floating]) -> NDArray[np.float64]:
 def average_precision(scores: NDArray[np.floating], right: NDArray[np.bool_], truths: int) -> float:
     """Area under the precision-recall curve of ranked detections, with precision made to fall monotonically.
 
-    `right` [N]: whether each detection found an object that no better one had; `truths` objects in all.
+    `right` [N]: whether each detection found an object that no better one had; `truths` objects in all, NaN
+    where there are none to be found.
     The area is exact (every point of the curve), as PASCAL VOC has it since 2010.
     """
-    if truths == 0 or len(scores) == 0:
+    if truths == 0:
+        return nan
+    if len(scores) == 0:
         return 0.0
     found = np.cumsum(right[np.argsort(-scores, kind="stable")])
     precision = found / np.arange(1, len(found) + 1)

@@ -17,12 +17,15 @@ from trainer.evaluation.usefulness.learning import Learning
 from trainer.evaluation.usefulness.statistics import estimate
 from trainer.evaluation.usefulness.training import Pool, ask, train
 from trainer.labels.labels import Labels
-from trainer.labels.task import LabelledImages, Task
+from trainer.labels.task import LabelledImages, Rank, Task
+from trainer.samples import fitting_at_once
 from trainer.sampling import stream_seed
 from trainer.sources import Images
 
 Refine = Callable[[Images, int], Images]
 """Grey levels [N, H, W, C] and the seed of the first image's noise → refined grey levels."""
+MOST_PIXELS_AT_ONCE = 1 << 28
+"""Of the synthetic images beside their refinements."""
 SMALLEST_GAP = 0.005
 """Between real-supervised and synthetic, in the primary metric; below it, there is nothing to close."""
 
@@ -45,7 +48,7 @@ class Trials:
         self._learning, self._report = learning, report
         self._device = torch.device(learning.device)
         rows = _sample(task.labels, learning.most_images)
-        self._images = synthetic[rows]
+        self._synthetic, self._rows = synthetic, rows
         labels = task.labels.of(rows)
         self._frame = Frame.of(synthetic, learning.most_side)
         self._estimation = estimation_for(
@@ -114,19 +117,28 @@ class Trials:
 
     def _refined(self, refine: Refine) -> list[Tensor]:
         """One set per variant; only one where the refiner takes no noise."""
-        variants = [self._frame.take(refine(self._images, 0))]
+        variants = [self._taken(refine, 0)]
         for variant in range(1, self._learning.variants):
-            first_seed = variant * len(self._images)
-            probe = self._frame.take(refine(self._images[:1], first_seed))
+            first_seed = variant * len(self._rows)
+            probe = self._frame.take(refine(self._synthetic[self._rows[:1]], first_seed))
             if torch.equal(probe, variants[0][:1]):
                 break
-            variants.append(self._frame.take(refine(self._images, first_seed)))
+            variants.append(self._taken(refine, first_seed))
         return variants
+
+    def _taken(self, refine: Refine, first_seed: int) -> Tensor:
+        """The images refined and taken into the frame, part by part: the set may be larger than memory."""
+        at_once = fitting_at_once(self._synthetic, len(self._rows), MOST_PIXELS_AT_ONCE)
+        parts = [
+            self._frame.take(refine(self._synthetic[self._rows[start : start + at_once]], first_seed + start))
+            for start in range(0, len(self._rows), at_once)
+        ]
+        return torch.cat(parts)
 
     def _pool(self, variants: Sequence[Tensor], plain: int) -> Pool:
         """Refined variants, and the synthetic images as often as `plain` says."""
-        parts = [*variants, self._frame.take(self._images)] if plain else list(variants)
-        count = len(self._images)
+        parts = [*variants, self._taken(_unrefined, 0)] if plain else list(variants)
+        count = len(self._rows)
         last = np.arange(count) + len(variants) * count
         draws = np.concatenate([np.arange(len(variants) * count), np.tile(last, plain)])
         return Pool(torch.cat(parts), torch.cat([self._targets] * len(parts)), draws)
@@ -134,7 +146,8 @@ class Trials:
     def _upper_bound(self, task: Task, real: LabelledImages) -> tuple[Estimation, Pool]:
         estimation = self._estimation
         if task.kind == "regression":  # its own mean and spread: it may be an ordinal
-            rank = real.rank or task.test.rank
+            # Who has learned the ordinal itself answers with it: no column to choose, no sign to turn.
+            rank = Rank(column=0, sign=1) if real.rank is not None else task.test.rank
             estimation = estimation_for(
                 real.labels, self._frame, survives_moves=task.survives_moves, rank=rank
             )
@@ -158,8 +171,8 @@ def measure_usefulness(
 def score_by_group(estimation: Estimation, answers: Answers, test: LabelledImages) -> dict[str, float]:
     """Metrics on the test images; with groups, each group's, averaged.
 
-    A group in which a metric is not defined (a rank correlation where the ordinal never changes) says
-    nothing about it.
+    A group in which a metric is not defined (a rank correlation where the ordinal never changes, a precision
+    where there is no object) says nothing about it.
     """
     if test.groups is None:
         return {name: _mean_of_known([one]) for name, one in estimation.score(answers, test.labels).items()}
@@ -168,6 +181,10 @@ def score_by_group(estimation: Estimation, answers: Answers, test: LabelledImage
         for group in np.unique(test.groups)
     ]
     return {name: _mean_of_known([one[name] for one in scores]) for name in scores[0]}
+
+
+def _unrefined(images: Images, _seed: int) -> Images:
+    return images
 
 
 def _mean_of_known(values: Sequence[float]) -> float:
