@@ -91,6 +91,10 @@ def _check(request: Request) -> None:
     for flag, file in (("--html", request.html), ("--json", request.json)):
         if file is not None and not file.parent.is_dir():
             raise ConfigError(f"{flag} {file}: there is no folder {file.parent}")
+        if file is not None and file.is_dir():
+            raise ConfigError(f"{flag} {file} is a folder; name a file")
+    if request.html is not None and request.html == request.json:
+        raise ConfigError(f"--html and --json both name {request.html}")
 
 
 def _config(request: Request, candidate: Candidate) -> TrainConfig:

@@ -28,7 +28,8 @@ from trainer.stopping import Stopping
 from trainer.validation import Validator, make_validator
 
 BALANCE_SAMPLE = 512
-"""Images of each set from which content balance is measured."""
+BALANCE_PIXELS = 1 << 21
+"""Windows of each set from which content balance is measured: so many, or as many as have so many pixels."""
 
 
 @dataclass
@@ -226,7 +227,8 @@ def _content_balance(
         return None
 
     def sample(images: Images, stream: Stream) -> Tensor:
-        count = min(len(images), BALANCE_SAMPLE)
+        pixels = data.window[0] * data.window[1]
+        count = min(len(images), BALANCE_SAMPLE, max(BALANCE_PIXELS // pixels, 1))
         sampler = Sampler(config.seed, stream, len(images))
         return Batches(images, sampler, data.window, count, data.peak, slice(0, count), device).draw(0)
 

@@ -211,4 +211,7 @@ def test_what_cannot_be_evaluated_is_refused_in_a_sentence(
     for flag in ("--json", "--html"):
         command = ["evaluate", path, flag, str(tmp_path / "nowhere" / "file")]
         assert f"{flag} {tmp_path}/nowhere/file: there is no folder" in refusal(capsys, command)
+        assert f"{flag} {tmp_path} is a folder" in refusal(capsys, ["evaluate", path, flag, str(tmp_path)])
+    both = ["evaluate", path, "--html", str(tmp_path / "out"), "--json", str(tmp_path / "out")]
+    assert "--html and --json both name" in refusal(capsys, both)
     assert "there is no file" in refusal(capsys, ["evaluate", path, str(tmp_path / "none.onnx")])
