@@ -20,7 +20,6 @@ class NoiseReader(nn.Module):
         """For images of `channels` channels refined with `image_channels` >= 1 numbers per image."""
         super().__init__()
         assert image_channels >= 1, image_channels
-        self.image_channels = image_channels
         first, second = _WIDTHS
         self.stages = nn.Sequential(
             nn.Conv2d(channels, first, 3, stride=2, padding=1),

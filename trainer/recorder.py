@@ -60,7 +60,7 @@ class Recorder:
                 self._tensorboard.image("samples", png, (image.height, image.width), run.clock.iteration)
 
     def validate(self, run: Training, step: int) -> None:
-        """Measure the averaged refiner without labels, and keep it if it is the best so far."""
+        """Measure the averaged refiner without labels; the validator remembers which one to hand over."""
         if run.validator is None:
             return
         found = run.validator.observe(run.ema.refiner, step)

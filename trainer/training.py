@@ -28,8 +28,9 @@ from trainer.stopping import Stopping
 from trainer.validation import Validator, make_validator
 
 BALANCE_SAMPLE = 512
+"""Windows of each set from which content balance is measured, at most."""
 BALANCE_PIXELS = 1 << 21
-"""Windows of each set from which content balance is measured: so many, or as many as have so many pixels."""
+"""Pixels of all these windows together, at most."""
 
 
 @dataclass

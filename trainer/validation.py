@@ -108,7 +108,7 @@ class Validator:
         """Go on from a saved state."""
         self.chosen, self.nearest = None, math.inf
         if state is not None:
-            self.nearest = state.get("nearest", math.inf)
+            self.nearest = state["nearest"]
             self.chosen = Chosen(state["step"], Validation(**state["validation"]), dict(state["refiner"]))
 
 

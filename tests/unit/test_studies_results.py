@@ -28,7 +28,7 @@ def outcome(variant: str, seed: int, judge: float | None, alarms: tuple[str, ...
         run=f"{variant}-{seed}",
         diverged=None if ended else "refiner_loss is nan in update 7: the run has diverged",
         measured_with="8 images" if ended else "",
-        measures={} if judge is None else {"judge": judge, "kernel_distance": judge / 100},
+        measures={} if judge is None else {"judge": judge, "kernel_distance": judge * 10},
         start={"judge": 0.99} if ended else {},
         floor={"judge": 0.5} if ended else {},
         alarms=alarms,

@@ -81,7 +81,7 @@ def evaluate(
 ) -> Measured:
     """Measure refiners side by side on one pair of sets; DataError where they do not fit the images.
 
-    Realism sees the central windows that the networks were trained on, all else the whole images.
+    Realism sees central windows of the size `data.window`, all else the whole images.
     """
     for candidate in candidates:
         _check(candidate, data)

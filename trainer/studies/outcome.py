@@ -21,14 +21,12 @@ class Measure:
     heading: str
     unit: str = ""
     """`%` for fractions, else px, …"""
-    factor: float = 1.0
-    """From the stored value to the shown one."""
 
 
 MEASURES: tuple[Measure, ...] = (
     Measure("judge", "judge", "%"),
     Measure("sliced_wasserstein", "sliced Wasserstein, levels"),
-    Measure("kernel_distance", "KID × 1000", factor=1000.0),
+    Measure("kernel_distance", "KID"),
     Measure("spectrum_distance", "spectrum, decades off"),
     Measure("structure_kept", "structure left, median", "%"),
     Measure("shift_px", "moved, median", "px"),

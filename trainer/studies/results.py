@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainer.config import TrainConfig
-from trainer.evaluation.html.text import NOTHING, scaled, spread
+from trainer.evaluation.html.text import NOTHING, spread
 from trainer.evaluation.results import Estimate
 from trainer.evaluation.usefulness.statistics import estimate
 from trainer.studies.definitions import STEP_COUNTS, Study, Value, changes
@@ -81,7 +81,7 @@ def spread_of(outcomes: Sequence[Outcome], measure: str) -> Estimate | None:
 
 def shown(cell: Estimate | None, measure: Measure) -> str:
     """One cell: mean ± standard deviation in the unit of its column."""
-    return NOTHING if cell is None else spread(scaled(cell, measure.factor), measure.unit)
+    return NOTHING if cell is None else spread(cell, measure.unit)
 
 
 def troubles(results: Results) -> list[tuple[str, str]]:

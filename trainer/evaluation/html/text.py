@@ -44,12 +44,6 @@ def interval(estimate: Estimate, unit: str = "") -> str:
     return f"95\u202f% interval {low} to {_with_decimals(estimate.high, decimals, unit)}"
 
 
-def scaled(estimate: Estimate, factor: float) -> Estimate:
-    """The same estimate in another unit."""
-    values = tuple(factor * value for value in estimate.values)
-    return Estimate(factor * estimate.mean, factor * estimate.low, factor * estimate.high, values)
-
-
 def counted(count: int) -> str:
     """A whole number with thin spaces between thousands."""
     return f"{count:,}".replace(",", "\u202f")
