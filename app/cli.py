@@ -72,6 +72,9 @@ def refine(  # noqa: PLR0917 (typer makes each parameter a flag)
     device: Device = None,
     strength: Annotated[float, typer.Option(help="Share of the change that is applied, 0 to 1.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Seed of the noise, for models that take noise.")] = 0,
+    shared_look: Annotated[
+        bool, typer.Option("--shared-look", help="One look for all images, as for the frames of a film.")
+    ] = False,
     output_format: Annotated[
         OutputFormat | None, typer.Option("--format", help="Format to write; none keeps that of each image.")
     ] = None,
@@ -92,10 +95,13 @@ def refine(  # noqa: PLR0917 (typer makes each parameter a flag)
     with _one_sentence():
         settings = _settings(models=models, device=device)
         configure_logs("warning")
-        options = read_options(
-            json.dumps({"strength": strength, "seed": seed, "output": {"format": output_format}}),
-            max_variants=1,
-        )
+        asked = {
+            "strength": strength,
+            "seed": seed,
+            "shared_look": shared_look,
+            "output": {"format": output_format},
+        }
+        options = read_options(json.dumps(asked), max_variants=1)
         files = plan(source, target, output_format=output_format, keep=keep or [], overwrite=overwrite)
         summary = refine_with_progress(settings, model, options, files)
     if summary.failures:

@@ -109,7 +109,15 @@ class RefineOptions(_Options):
         default=1.0, ge=0, le=1, description="Share of the change applied; 0 changes nothing."
     )
     seed: int = Field(
-        default=0, ge=0, le=2**32 - 1, description="Seed of the noise; variant i uses seed + i."
+        default=0,
+        ge=0,
+        le=2**32 - 1,
+        description="Seed of the noise, with the pixels of the image; variant i uses seed + i.",
+    )
+    shared_look: bool = Field(
+        default=False,
+        description="One look for all images, as for the frames of a film: the noise is drawn from the seed "
+        "alone. Otherwise every image has its own, which the same image gets wherever it is sent.",
     )
     variants: int = Field(default=1, ge=1, description="Refinements per image, for models that take noise.")
     lock: Annotated[tuple[Lock, ...], Field(max_length=MAX_LOCKS), FailFast()] = Field(

@@ -24,6 +24,7 @@ from app.refining.encode import Encoded, encode
 from app.refining.images import DecodedImage, Pixels, decode
 from app.refining.models import ServedModel
 from app.services import Services
+from model.noise import seed_for_image
 from model.preservation.drift import MAX_REGIONS, Drift
 from model.preservation.drift import measure as measure_drift
 from model.preservation.grey import grey_pair
@@ -87,10 +88,11 @@ class RefinedImage:
 
 @dataclass(frozen=True, eq=False)
 class _Prepared:
-    """A decoded image, how the model sees it, and what of it is locked."""
+    """A decoded image, how the model sees it, the noise of each variant, and what of it is locked."""
 
     decoded: DecodedImage
     model_input: ModelInput
+    noise_seeds: tuple[int, ...]
     locked: NDArray[np.bool_] | None
 
 
@@ -127,18 +129,21 @@ def _refuse_late(job: ImageJob) -> None:
 
 def _prepare(job: ImageJob, max_pixels: int) -> _Prepared:
     decoded = decode(job.data, filename=job.filename, max_pixels=max_pixels)
-    card = job.model.card
-    locked = lock_mask(job.options.lock, _shapes(job), decoded.height, decoded.width)
-    return _Prepared(decoded, to_model(decoded, card.channels, card.bit_depth), locked)
+    card, options = job.model.card, job.options
+    locked = lock_mask(options.lock, _shapes(job), decoded.height, decoded.width)
+    seen = to_model(decoded, card.channels, card.bit_depth)
+    seeds = tuple(options.seed_of(variant) for variant in range(options.variants))
+    if card.noise.channels and not options.shared_look:
+        seeds = tuple(seed_for_image(seed, seen.pixels) for seed in seeds)
+    return _Prepared(decoded, seen, seeds, locked)
 
 
 async def _through_engine(services: Services, job: ImageJob, prepared: _Prepared) -> Sequence[Pixels]:
     """The refined pixels of every variant, as the model gave them; strength 0 needs no inference."""
     seen = prepared.model_input.pixels
-    seeds = [job.options.seed_of(variant) for variant in range(job.options.variants)]
     if job.options.strength == 0:
-        return [seen for _ in seeds]
-    images = [(seen, seed) for seed in seeds]
+        return [seen] * job.options.variants
+    images = [(seen, seed) for seed in prepared.noise_seeds]
     futures: list[Future[Pixels]] = services.engine.submit_all(job.model, images, deadline=job.deadline_s)
     try:
         return await asyncio.gather(*(asyncio.wrap_future(future) for future in futures))

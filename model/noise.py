@@ -1,8 +1,9 @@
 """The noise field: numbers that depend only on the seed, the channel and the place in the image."""
 
+import hashlib
 from functools import cache
 from statistics import NormalDist
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,18 @@ def noise_field(
         bits = np.uint64(_mix(_key(seed, _IMAGE, index)) >> 48)
         field[:, :, spec.pixel_channels + index] = _normal_quantiles()[bits]
     return field
+
+
+def seed_for_image(seed: int, pixels: NDArray[np.integer[Any]]) -> int:
+    """A 64-bit seed of an image's own, from grey levels of any shape: same seed and image, same noise.
+
+    Where each of ten thousand images shall look as if taken in its own moment, and yet none may depend on its
+    place in a data set or on its neighbours in a batch, its own pixels decide.
+    """
+    digest = hashlib.blake2b(digest_size=8)
+    digest.update(f"{seed % _WORD}/{pixels.shape}/{pixels.dtype.newbyteorder('<').str}".encode())
+    digest.update(np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("<")))
+    return int.from_bytes(digest.digest(), "little")
 
 
 def _key(seed: int, kind: int, index: int) -> int:

@@ -36,6 +36,11 @@ def pixels(data: bytes) -> NDArray[np.int64]:
     return np.asarray(Image.open(io.BytesIO(data))).astype(np.int64)
 
 
+def grain(sent: bytes, answer: httpx.Response) -> NDArray[np.int64]:
+    (got,) = images(answer)
+    return pixels(got) - pixels(sent)
+
+
 @pytest.mark.parametrize(("mode", "kind"), [("L", "PNG"), ("RGB", "JPEG"), ("P", "PNG"), ("I;16", "TIFF")])
 def test_strength_zero_returns_the_very_bytes(
     client: httpx.Client, picture: Picture, mode: str, kind: str
@@ -98,6 +103,28 @@ def test_variants_differ_and_each_can_be_had_again_by_its_seed(
     assert [image["variant"] for image in several.json()["images"]] == [0, 1, 2]
     assert len(set(got)) == 3
     assert images(refine(client, sent, "noisy", seed=8)) == [got[1]]
+
+
+def test_every_image_has_its_own_grain_unless_one_look_is_asked_for(
+    client: httpx.Client, picture: Picture
+) -> None:
+    sent = [picture(seed=index) for index in range(2)]
+
+    own = [grain(sent[i], refine(client, sent[i], "noisy", seed=7)) for i in range(2)]
+    shared = [grain(sent[i], refine(client, sent[i], "noisy", seed=7, shared_look=True)) for i in range(2)]
+
+    # Where a pixel is clipped, its grain is: 20 levels above black, at noise of 8 levels, few are.
+    assert np.mean(own[0] == own[1]) < 0.2
+    assert np.mean(shared[0] == shared[1]) > 0.95
+
+
+def test_the_same_pixels_get_the_same_grain_whatever_file_they_come_in(
+    client: httpx.Client, picture: Picture
+) -> None:
+    png, bmp = picture(), picture(kind="BMP")
+    assert np.array_equal(
+        grain(png, refine(client, png, "noisy", seed=7)), grain(bmp, refine(client, bmp, "noisy", seed=7))
+    )
 
 
 def test_variants_of_a_model_without_noise_are_refused(client: httpx.Client, picture: Picture) -> None:

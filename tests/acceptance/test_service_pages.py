@@ -174,7 +174,7 @@ def test_the_description_names_every_part_option_and_problem(client: httpx.Clien
     form = operation["requestBody"]["content"]["multipart/form-data"]["schema"]
     assert list(form["properties"]) == ["image", "annotations", "model", "options"]
     options = described["components"]["schemas"]["RefineOptions"]["properties"]
-    assert set(options) == {"strength", "seed", "variants", "lock", "thresholds", "output"}
+    assert set(options) == {"strength", "seed", "shared_look", "variants", "lock", "thresholds", "output"}
     for status in ("400", "404", "406", "413", "415", "422", "500", "503", "504"):
         assert "application/problem+json" in operation["responses"][status]["content"]
     assert set(operation["responses"]["200"]["content"]) >= {

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from model.card import NoiseSpec
-from model.noise import noise_field
+from model.noise import noise_field, seed_for_image
 
 PIXEL = NoiseSpec(pixel_channels=1, image_channels=0)
 BOTH = NoiseSpec(pixel_channels=2, image_channels=2)
@@ -76,3 +76,29 @@ def test_the_same_seed_gives_these_very_values_on_every_machine() -> None:
 
     golden = [[-0.9081191, -0.29344729], [0.87499517, -0.29344729], [0.8875718, -0.29344729]]
     np.testing.assert_array_equal(field[0], np.array(golden, dtype=np.float32))
+
+
+def test_the_seed_of_an_image_depends_on_seed_pixels_and_shape() -> None:
+    pixels = np.arange(12, dtype=np.uint8).reshape(3, 4, 1)
+    other = pixels.copy()
+    other[2, 3, 0] += 1
+    seeds = [
+        seed_for_image(7, pixels),
+        seed_for_image(8, pixels),
+        seed_for_image(7, other),
+        seed_for_image(7, pixels.reshape(4, 3, 1)),
+    ]
+    assert len(set(seeds)) == 4
+    assert all(0 <= seed < 2**64 for seed in seeds)
+
+
+def test_the_seed_of_an_image_does_not_depend_on_how_its_pixels_lie_in_memory() -> None:
+    pixels = np.arange(24, dtype=np.uint16).reshape(4, 6, 1)
+    expected = seed_for_image(7, pixels)
+    assert seed_for_image(7, np.asfortranarray(pixels)) == expected
+    assert seed_for_image(7, pixels.astype(">u2")) == expected
+    assert seed_for_image(7, np.repeat(pixels, 2, axis=1)[:, ::2]) == expected
+
+
+def test_the_seed_of_an_image_is_this_very_number_on_every_machine() -> None:
+    assert seed_for_image(7, np.arange(6, dtype=np.uint8).reshape(2, 3, 1)) == 9772343805941876319
