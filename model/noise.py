@@ -43,7 +43,7 @@ def seed_for_image(seed: int, pixels: NDArray[np.integer[Any]]) -> int:
     """
     digest = hashlib.blake2b(digest_size=8)
     digest.update(f"{seed % _WORD}/{pixels.shape}/{pixels.dtype.newbyteorder('<').str}".encode())
-    digest.update(np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("<")))
+    digest.update(np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("<")).data)
     return int.from_bytes(digest.digest(), "little")
 
 
