@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -56,7 +57,7 @@ def evaluate(request: Request) -> None:
     """Measure, show the table, keep numbers and page with every run and where the flags say."""
     _check(request)
     console, started, now = Console(), monotonic(), datetime.now(UTC)
-    candidates = [load_candidate(path, console.say) for path in request.refiners]
+    candidates = told_apart([load_candidate(path, console.say) for path in request.refiners])
     with tempfile.TemporaryDirectory() as cache:
         config = _config(request, candidates[0])
         data = read_images_of(config, Path(cache), console)
@@ -77,6 +78,19 @@ def evaluate(request: Request) -> None:
     page = render(report, measured.pictures).encode()
     for path in _write(request, report, page):
         console.say(f"wrote {path}")
+
+
+def told_apart(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The same, with those of one name numbered in their order, so that a table can be read."""
+    names = Counter(candidate.name for candidate in candidates)
+    seen: Counter[str] = Counter()
+    named = []
+    for candidate in candidates:
+        seen[candidate.name] += 1
+        number = f" ({seen[candidate.name]})" if names[candidate.name] > 1 else ""
+        source = f"{candidate.name}{number}: {candidate.source}" if number else candidate.source
+        named.append(replace(candidate, name=candidate.name + number, source=source))
+    return named
 
 
 def _check(request: Request) -> None:

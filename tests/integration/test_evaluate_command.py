@@ -14,6 +14,8 @@ torch = pytest.importorskip("torch")
 
 from model.card import read_card  # noqa: E402
 from trainer.cli import main  # noqa: E402
+from trainer.evaluating import told_apart  # noqa: E402
+from trainer.evaluation.candidate import Candidate  # noqa: E402
 from trainer.evaluation.judge import Judging  # noqa: E402
 from trainer.evaluation.usefulness.learning import Learning  # noqa: E402
 from trainer.run_folder import RunFolder  # noqa: E402
@@ -167,6 +169,19 @@ def test_a_run_and_its_exported_refiner_stand_side_by_side(
     assert "metrics" not in both
     assert "2 refiners side by side" in page.read_text()
     assert len(json.loads(run.evaluation.read_text())["candidates"]) == 1
+
+
+def test_refiners_of_one_name_are_told_apart() -> None:
+    def candidate(name: str, source: str) -> Candidate:
+        return Candidate(name, source, 1, 8, lambda images, _seed: images)
+
+    named = told_apart([candidate("a", "one/a"), candidate("b", "one/b"), candidate("a", "two/a")])
+
+    assert [(one.name, one.source) for one in named] == [
+        ("a (1)", "a (1): one/a"),
+        ("b", "one/b"),
+        ("a (2)", "a (2): two/a"),
+    ]
 
 
 def test_the_numbers_of_the_last_evaluation_go_into_the_card(exported: Path) -> None:

@@ -209,6 +209,17 @@ def test_rank_correlation_shares_ranks_between_ties() -> None:
     assert np.isnan(spearman(np.arange(3.0), np.zeros(3)))
 
 
+def test_the_interval_of_the_gap_closed_holds_how_uncertain_the_gap_is() -> None:
+    sure = gap_closed({"synthetic": (0.5, 0.5), "refined": (0.8, 0.8), "real": (1.0, 1.0)})
+    unsure = gap_closed({"synthetic": (0.5, 0.5), "refined": (0.8, 0.8), "real": (0.98, 1.02)})
+    assert sure is not None
+    assert unsure is not None
+    assert (sure.low, sure.high) == pytest.approx((0.6, 0.6))
+    assert unsure.mean == pytest.approx(0.6)
+    half = 12.706 * 0.02 / 0.5 * 0.6  # Student's t, the error of the mean gap over the gap, the ratio
+    assert (unsure.low, unsure.high) == pytest.approx((0.6 - half, 0.6 + half))
+
+
 def test_the_gap_is_divided_by_its_mean_over_seeds() -> None:
     closed = gap_closed({"synthetic": (0.5, 0.7), "refined": (0.8, 0.7), "real": (1.0, 1.0)})
     assert closed is not None

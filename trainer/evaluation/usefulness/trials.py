@@ -1,6 +1,8 @@
 """Owns the trials of usefulness: estimators trained on every arm and tested on the same real images."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from math import hypot
 from time import monotonic
 
 import numpy as np
@@ -196,7 +198,7 @@ def gap_closed(primary: dict[Arm, tuple[float, ...]]) -> Estimate | None:
     """(refined - synthetic) / (real - synthetic), a value per seed; None where there is no gap.
 
     Each seed's gain is divided by the mean gap of all seeds: a ratio of two noisy differences would have
-    no mean.
+    no mean. The 95 % interval holds what the seeds say of that gap, too (a first-order ratio).
     """
     if "real" not in primary:
         return None
@@ -204,7 +206,11 @@ def gap_closed(primary: dict[Arm, tuple[float, ...]]) -> Estimate | None:
     if gap < SMALLEST_GAP:
         return None
     pairs = zip(primary["refined"], primary["synthetic"], strict=True)
-    return estimate([(refined - synthetic) / gap for refined, synthetic in pairs])
+    closed = estimate([(refined - synthetic) / gap for refined, synthetic in pairs])
+    of_gap = estimate([real - one for real, one in zip(primary["real"], primary["synthetic"], strict=True)])
+    of_ratio = (of_gap.high - of_gap.low) / 2 / gap * closed.mean
+    half = hypot((closed.high - closed.low) / 2, of_ratio)
+    return replace(closed, low=closed.mean - half, high=closed.mean + half)
 
 
 def _score(arm: Arm, augmented: bool, seeds: Sequence[dict[str, float]]) -> Score:
