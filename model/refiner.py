@@ -33,6 +33,9 @@ class RefinerConfig(BaseModel):
     """Kernel inside the blocks, px."""
     first_kernel_size: KernelSize = 3
     """Kernel of the first convolution, px."""
+    padding: Literal["zeros", "replicate"] = "zeros"
+    """What convolutions see outside the image: zeros, as in the paper, or its edge pixels again, which keeps
+    them from drawing a frame along its borders."""
     output: Literal["tanh", "residual"] = "tanh"
     """`tanh`: the paper's. `residual`: the image plus what the network adds, clamped to the image range."""
     noise: NoiseSpec = NO_NOISE
@@ -52,7 +55,7 @@ class RefinerConfig(BaseModel):
 class Refiner(nn.Module):
     """R_θ of the paper: conv, ReLU, residual blocks, conv 1×1. No stride, no pooling, no normalisation.
 
-    Convolutions pad with zeros, so height and width stay. A refiner of your own may subclass this one, if its
+    Convolutions pad, so height and width stay. A refiner of your own may subclass this one, if its
     `config` tells the truth about channels, noise and receptive field; export checks that with
     `model.locality.require_local`. Weights start as PyTorch draws them: its small variance keeps a deep
     stack of unnormalised residual blocks near the identity; He's doubles the variance in every block.
@@ -66,8 +69,11 @@ class Refiner(nn.Module):
             config.width,
             config.first_kernel_size,
             padding=config.first_kernel_size // 2,
+            padding_mode=config.padding,
         )
-        self.blocks = nn.Sequential(*(_Block(config.width, config.kernel_size) for _ in range(config.blocks)))
+        self.blocks = nn.Sequential(
+            *(_Block(config.width, config.kernel_size, config.padding) for _ in range(config.blocks))
+        )
         self.last = nn.Conv2d(config.width, config.channels, kernel_size=1)
         if config.output == "residual":
             nn.init.zeros_(self.last.weight)
@@ -97,10 +103,11 @@ class Refiner(nn.Module):
 class _Block(nn.Module):
     """ReLU(x + conv(ReLU(conv(x))))."""
 
-    def __init__(self, width: int, kernel_size: int) -> None:
+    def __init__(self, width: int, kernel_size: int, padding: Literal["zeros", "replicate"]) -> None:
         super().__init__()
-        self.inner = nn.Conv2d(width, width, kernel_size, padding=kernel_size // 2)
-        self.outer = nn.Conv2d(width, width, kernel_size, padding=kernel_size // 2)
+        around = kernel_size // 2
+        self.inner = nn.Conv2d(width, width, kernel_size, padding=around, padding_mode=padding)
+        self.outer = nn.Conv2d(width, width, kernel_size, padding=around, padding_mode=padding)
 
     def forward(self, features: Tensor) -> Tensor:
         return torch.relu(features + self.outer(torch.relu(self.inner(features))))

@@ -197,6 +197,12 @@ class TrainConfig(BaseModel):
     refiner_first_kernel_size: int = Field(
         3, ge=1, le=63, description="kernel of the first convolution, px, odd", json_schema_extra=REFINER
     )
+    refiner_padding: Literal["zeros", "replicate"] = Field(
+        "zeros",
+        description="what its convolutions see outside the image: zeros, as in the paper, or the edge pixels "
+        "again, which draws no frame along the borders",
+        json_schema_extra=REFINER,
+    )
     refiner_output: Literal["tanh", "residual"] = Field(
         "residual",
         description="tanh: a new image, as in the paper; residual: a change added to the input",

@@ -42,6 +42,7 @@ def refiner_config(config: TrainConfig, channels: int) -> RefinerConfig:
         blocks=config.refiner_blocks,
         kernel_size=config.refiner_kernel_size,
         first_kernel_size=config.refiner_first_kernel_size,
+        padding=config.refiner_padding,
         output=config.refiner_output,
         noise=NoiseSpec(
             pixel_channels=config.noise_pixel_channels, image_channels=config.noise_image_channels

@@ -91,12 +91,19 @@ def random_batch(bit_depth: int, *shape: int) -> "np.ndarray[Any, Any]":
         (8, SMALL),
         (16, SMALL),
         (8, RefinerConfig(channels=3, width=8, blocks=1, output="residual")),
+        (8, RefinerConfig(width=8, blocks=2, padding="replicate", output="residual")),
         (
             16,
             RefinerConfig(channels=2, width=8, blocks=1, noise=NoiseSpec(pixel_channels=2, image_channels=1)),
         ),
     ],
-    ids=["8 bit grey", "16 bit depth", "8 bit RGB residual", "16 bit two channels with noise"],
+    ids=[
+        "8 bit grey",
+        "16 bit depth",
+        "8 bit RGB residual",
+        "8 bit grey replicated",
+        "16 bit two channels with noise",
+    ],
 )
 def test_the_file_refines_batches_of_any_size_as_torch_does(
     tmp_path: Path, bit_depth: int, config: RefinerConfig

@@ -56,9 +56,10 @@ def half_size(image: Tensor) -> Tensor:
         CONFIG,
         RefinerConfig(channels=3, width=8, blocks=2, kernel_size=5, output="residual"),
         RefinerConfig(width=8, blocks=1, noise=NoiseSpec(pixel_channels=1, image_channels=1)),
+        RefinerConfig(width=8, blocks=2, padding="replicate"),
     ],
 )
-def test_the_papers_refiner_is_local(config: RefinerConfig) -> None:
+def test_our_refiners_are_local(config: RefinerConfig) -> None:
     require_local(Refiner(config).eval())
 
 

@@ -66,6 +66,16 @@ def test_a_pixel_further_away_than_the_radius_changes_nothing(output: str) -> No
     assert changed[10, 10]
 
 
+def test_replicated_edges_give_a_flat_image_no_border() -> None:
+    flat = torch.full((1, 1, 13, 17), 0.3)
+    framed, even = (
+        trained_looking(RefinerConfig(width=8, blocks=2, output="residual", padding=padding))(flat)
+        for padding in ("zeros", "replicate")
+    )
+    assert (framed - framed[0, 0, 6, 8]).abs().max() > 1e-3
+    torch.testing.assert_close(even, torch.full_like(flat, even[0, 0, 6, 8].item()), rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize("output", ["tanh", "residual"])
 def test_train_and_eval_mode_give_the_same_image(output: str) -> None:
     refiner = trained_looking(RefinerConfig(width=8, output=output))
