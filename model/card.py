@@ -33,16 +33,18 @@ class NoiseSpec(BaseModel):
 
     pixel_channels: NonNegativeInt
     """Channels of white noise: an own number for every pixel."""
+    smooth_channels: NonNegativeInt
+    """Channels of noise that changes slowly from pixel to pixel, as haze and shadows do."""
     image_channels: NonNegativeInt
     """Channels that hold one number per image, constant over its height and width."""
 
     @property
     def channels(self) -> int:
         """All noise channels; 0 means that the refiner takes no noise."""
-        return self.pixel_channels + self.image_channels
+        return self.pixel_channels + self.smooth_channels + self.image_channels
 
 
-NO_NOISE = NoiseSpec(pixel_channels=0, image_channels=0)
+NO_NOISE = NoiseSpec(pixel_channels=0, smooth_channels=0, image_channels=0)
 
 
 class Parity(BaseModel):

@@ -13,7 +13,9 @@ from model.card import NoiseSpec
 _WORD: Final = 2**64
 _GOLDEN: Final = 0x9E3779B97F4A7C15
 _LEVELS: Final = 2**16
-_PIXEL, _IMAGE = 1, 2
+_PIXEL, _IMAGE, _SMOOTH = 1, 2, 3
+SMOOTH_PX: Final = 16
+"""Between the random numbers of a smooth channel, which is interpolated: haze, shadows, uneven light."""
 
 
 def noise_field(
@@ -21,18 +23,53 @@ def noise_field(
 ) -> NDArray[np.float32]:
     """Draw the noise of one image, or of the tile of it that begins at (`top`, `left`).
 
-    Returns float32 [H, W, K] ~ N(0, 1): first the pixel channels, then the image channels (constant over the
-    image). A value is a hash of (seed, channel, absolute y, absolute x), looked up in a table of normal
-    quantiles: no random stream and no transcendental function, so a tile's field is the crop of the whole
-    image's field bit for bit, on every machine. `seed` is taken modulo 2^64.
+    Returns float32 [H, W, K] ~ N(0, 1): first the pixel channels, then the smooth ones, then the image
+    channels (constant over the image). A value is a hash of (seed, channel, absolute y, absolute x), looked
+    up in a table of normal quantiles: no random stream and no transcendental function, so a tile's field is
+    the crop of the whole image's field bit for bit, on every machine. `seed` is taken modulo 2^64.
     """
     field = np.empty((height, width, spec.channels), dtype=np.float32)
     for index in range(spec.pixel_channels):
         field[:, :, index] = _white(_key(seed, _PIXEL, index), height, width, top, left)
+    for index in range(spec.smooth_channels):
+        key = _key(seed, _SMOOTH, index)
+        field[:, :, spec.pixel_channels + index] = _smooth(key, height, width, top, left)
     for index in range(spec.image_channels):
         bits = np.uint64(_mix(_key(seed, _IMAGE, index)) >> 48)
-        field[:, :, spec.pixel_channels + index] = _normal_quantiles()[bits]
+        field[:, :, spec.channels - spec.image_channels + index] = _normal_quantiles()[bits]
     return field
+
+
+def interpolation(size: int, start: int) -> NDArray[np.float32]:
+    """What each of `size` pixels from `start` >= 0 on takes from the random numbers around it: [size, nodes].
+
+    Node i lies at pixel (start // SMOOTH_PX + i) * SMOOTH_PX. The two weights of a pixel have squares that
+    add up to 1, so that the variance is the same everywhere, and level out at the nodes, so that none shows.
+    """
+    node, first, second = _between_nodes(size, start)
+    weights = np.zeros((size, int(node[-1]) + 2), np.float32)
+    weights[np.arange(size), node] = first
+    weights[np.arange(size), node + 1] = second
+    return weights
+
+
+def _between_nodes(
+    size: int, start: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
+    """For each pixel the node before it, and the weights of that and of the next one: all [size]."""
+    pixel = np.arange(start, start + size)
+    step = pixel % SMOOTH_PX
+    return pixel // SMOOTH_PX - start // SMOOTH_PX, _falling()[step], _falling()[SMOOTH_PX - step]
+
+
+@cache
+def _falling() -> NDArray[np.float32]:
+    """cos(pi / 2 u) at u = 3 t^2 - 2 t^3, from 1 to 0 for t = 0, 1 / SMOOTH_PX, …, 1."""
+    t = np.arange(SMOOTH_PX + 1) / SMOOTH_PX
+    table = np.cos(np.pi / 2 * (3 * t**2 - 2 * t**3)).astype(np.float32)
+    table[-1] = 0.0
+    table.flags.writeable = False
+    return table
 
 
 def seed_for_image(seed: int, pixels: NDArray[np.integer[Any]]) -> int:
@@ -58,6 +95,16 @@ def _white(key: int, height: int, width: int, top: int, left: int) -> NDArray[np
     bits = _mixed(rows[:, None] + columns[None, :]) >> np.uint64(48)
     quantiles: NDArray[np.float32] = _normal_quantiles()[bits]
     return quantiles
+
+
+def _smooth(key: int, height: int, width: int, top: int, left: int) -> NDArray[np.float32]:
+    """Elementwise, not as matrix products: those may add up in another order on another machine."""
+    row, above, below = _between_nodes(height, top)
+    column, before, behind = _between_nodes(width, left)
+    nodes = _white(key, int(row[-1]) + 2, int(column[-1]) + 2, top // SMOOTH_PX, left // SMOOTH_PX)
+    rows = above[:, None] * nodes[row] + below[:, None] * nodes[row + 1]
+    field: NDArray[np.float32] = before * rows[:, column] + behind * rows[:, column + 1]
+    return field
 
 
 def _mixed(words: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -29,7 +29,7 @@ def card_dict(
         "channels": channels,
         "bit_depth": bit_depth,
         "receptive_field_radius": radius,
-        "noise": {"pixel_channels": noise[0], "image_channels": noise[1]},
+        "noise": {"pixel_channels": noise[0], "smooth_channels": 0, "image_channels": noise[1]},
         "precision": "fp32",
         "parameters": 1,
         "preset": "test",

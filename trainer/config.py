@@ -211,6 +211,13 @@ class TrainConfig(BaseModel):
     noise_pixel_channels: int = Field(
         0, ge=0, le=64, description="noise inputs drawn for every pixel", json_schema_extra=REFINER
     )
+    noise_smooth_channels: int = Field(
+        0,
+        ge=0,
+        le=64,
+        description="noise inputs that change slowly, over some 16 px: haze, shadows, uneven light",
+        json_schema_extra=REFINER,
+    )
     noise_image_channels: int = Field(
         0, ge=0, le=64, description="noise inputs drawn once per image", json_schema_extra=REFINER
     )

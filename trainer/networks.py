@@ -45,7 +45,9 @@ def refiner_config(config: TrainConfig, channels: int) -> RefinerConfig:
         padding=config.refiner_padding,
         output=config.refiner_output,
         noise=NoiseSpec(
-            pixel_channels=config.noise_pixel_channels, image_channels=config.noise_image_channels
+            pixel_channels=config.noise_pixel_channels,
+            smooth_channels=config.noise_smooth_channels,
+            image_channels=config.noise_image_channels,
         ),
     )
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.card import NoiseSpec
+from model.noise import SMOOTH_PX, interpolation
 
 Stream = Literal[
     "weights",
@@ -56,7 +57,8 @@ def generator(
 def draw_noise(spec: NoiseSpec, size: tuple[int, int, int], source: torch.Generator) -> Tensor | None:
     """N(0, 1) for a batch of `size` (N, H, W): float32 [N, K, H, W] where `source` lives; None when K is 0.
 
-    First the pixel channels, then the image channels, each constant over its image: the order of model.noise.
+    First the pixel channels, then the smooth ones, then the image channels, each constant over its image: the
+    order of model.noise.
     """
     if spec.channels == 0:
         return None
@@ -64,7 +66,21 @@ def draw_noise(spec: NoiseSpec, size: tuple[int, int, int], source: torch.Genera
     pixel, image = (count, spec.pixel_channels, height, width), (count, spec.image_channels, 1, 1)
     per_pixel = torch.randn(pixel, generator=source, device=source.device)
     per_image = torch.randn(image, generator=source, device=source.device)
-    return torch.cat([per_pixel, per_image.expand(-1, -1, height, width)], dim=1)
+    parts = [per_pixel, per_image.expand(-1, -1, height, width)]
+    if spec.smooth_channels:
+        parts.insert(1, _smooth_noise(spec.smooth_channels, size, source))
+    return torch.cat(parts, dim=1)
+
+
+def _smooth_noise(channels: int, size: tuple[int, int, int], source: torch.Generator) -> Tensor:
+    """Smooth channels [N, channels, H, W] of a window anywhere in a larger image."""
+    count, height, width = size
+    top, left = torch.randint(SMOOTH_PX, (2,), generator=source, device=source.device).tolist()
+    down, across = (
+        torch.from_numpy(interpolation(*side)).to(source.device) for side in ((height, top), (width, left))
+    )
+    shape = (count, channels, down.shape[1], across.shape[1])
+    return down @ torch.randn(shape, generator=source, device=source.device) @ across.T
 
 
 @dataclass

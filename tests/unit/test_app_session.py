@@ -115,7 +115,10 @@ def test_a_card_with_a_wrong_field_is_refused(tmp_path, write_model):
     [
         ({"channels": 3}, r"input 'image' is tensor\(uint8\) .* must be tensor\(uint8\) \[N, H, W, 3\]"),
         ({"bit_depth": 16}, r"input 'image' is tensor\(uint8\) .* must be tensor\(uint16\)"),
-        ({"noise": {"pixel_channels": 1, "image_channels": 0}}, r"its inputs are \['image'\]"),
+        (
+            {"noise": {"pixel_channels": 1, "smooth_channels": 0, "image_channels": 0}},
+            r"its inputs are \['image'\]",
+        ),
     ],
 )
 def test_a_graph_that_breaks_the_promise_of_its_card_is_refused(tmp_path, write_model, card, sentence):

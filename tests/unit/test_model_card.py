@@ -28,7 +28,7 @@ def card() -> ModelCard:
         schema_version=1,
         channels=1,
         receptive_field_radius=9,
-        noise=NoiseSpec(pixel_channels=2, image_channels=1),
+        noise=NoiseSpec(pixel_channels=2, smooth_channels=0, image_channels=1),
         precision="fp32",
         parameters=296129,
         parity=Parity(
@@ -73,7 +73,10 @@ def test_a_card_without_any_one_field_is_refused_by_that_name(card: ModelCard, f
         ({"channels": "1"}, "channels"),
         ({"channels": True}, "channels"),
         ({"precision": "fp64"}, "precision"),
-        ({"noise": {"pixel_channels": -1, "image_channels": 0}}, "noise.pixel_channels"),
+        (
+            {"noise": {"pixel_channels": -1, "smooth_channels": 0, "image_channels": 0}},
+            "noise.pixel_channels",
+        ),
         ({"metrics": {"accuracy": float("nan")}}, "metrics.accuracy"),
         ({"created_utc": "yesterday"}, "created_utc"),
         ({"created_utc": "2026-01-31T12:00:00"}, "created_utc"),
@@ -112,4 +115,4 @@ def test_the_bit_depth_decides_type_and_peak(card: ModelCard) -> None:
 
 
 def test_noise_channels_are_counted_together() -> None:
-    assert NoiseSpec(pixel_channels=2, image_channels=3).channels == 5
+    assert NoiseSpec(pixel_channels=2, smooth_channels=0, image_channels=3).channels == 5

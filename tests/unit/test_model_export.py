@@ -22,7 +22,9 @@ from model.refiner import Refiner, RefinerConfig  # noqa: E402
 pytestmark = pytest.mark.train
 
 SMALL = RefinerConfig(width=8, blocks=1)
-EXPORTED = RefinerConfig(channels=3, width=8, blocks=2, noise=NoiseSpec(pixel_channels=1, image_channels=0))
+EXPORTED = RefinerConfig(
+    channels=3, width=8, blocks=2, noise=NoiseSpec(pixel_channels=1, smooth_channels=0, image_channels=0)
+)
 SIZES = ((1, 1, 1), (2, 9, 14), (1, 40, 33))
 
 
@@ -94,7 +96,12 @@ def random_batch(bit_depth: int, *shape: int) -> "np.ndarray[Any, Any]":
         (8, RefinerConfig(width=8, blocks=2, padding="replicate", output="residual")),
         (
             16,
-            RefinerConfig(channels=2, width=8, blocks=1, noise=NoiseSpec(pixel_channels=2, image_channels=1)),
+            RefinerConfig(
+                channels=2,
+                width=8,
+                blocks=1,
+                noise=NoiseSpec(pixel_channels=2, smooth_channels=0, image_channels=1),
+            ),
         ),
     ],
     ids=[

@@ -55,7 +55,9 @@ def half_size(image: Tensor) -> Tensor:
     [
         CONFIG,
         RefinerConfig(channels=3, width=8, blocks=2, kernel_size=5, output="residual"),
-        RefinerConfig(width=8, blocks=1, noise=NoiseSpec(pixel_channels=1, image_channels=1)),
+        RefinerConfig(
+            width=8, blocks=1, noise=NoiseSpec(pixel_channels=1, smooth_channels=0, image_channels=1)
+        ),
         RefinerConfig(width=8, blocks=2, padding="replicate"),
     ],
 )

@@ -30,7 +30,7 @@ def off_by(levels: int, *, size: tuple[int, int] = (5, 8)) -> Refine:
 def compare(
     candidate: Refine, *, tolerance: int = 1, dtype: type = np.uint8, noise: tuple[int, int] = (0, 0)
 ):
-    spec = NoiseSpec(pixel_channels=noise[0], image_channels=noise[1])
+    spec = NoiseSpec(pixel_channels=noise[0], smooth_channels=0, image_channels=noise[1])
     return measure_parity(
         same,
         candidate,
@@ -71,7 +71,7 @@ def test_a_difference_that_would_wrap_around_in_unsigned_arithmetic_is_seen() ->
             lambda images, noise: np.full_like(images, 65535),
             channels=1,
             dtype=np.dtype(np.uint16),
-            noise=NoiseSpec(pixel_channels=0, image_channels=0),
+            noise=NoiseSpec(pixel_channels=0, smooth_channels=0, image_channels=0),
             sizes=SIZES,
             tolerance=1,
             runtime="a test",

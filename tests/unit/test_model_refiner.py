@@ -11,7 +11,7 @@ pytestmark = pytest.mark.train
 
 GAZE = RefinerConfig()
 HAND = RefinerConfig(blocks=10, kernel_size=7, first_kernel_size=7)
-NOISE = NoiseSpec(pixel_channels=1, image_channels=1)
+NOISE = NoiseSpec(pixel_channels=1, smooth_channels=0, image_channels=1)
 
 
 def random_image(*shape: int) -> "torch.Tensor":
@@ -87,7 +87,7 @@ def test_train_and_eval_mode_give_the_same_image(output: str) -> None:
     torch.testing.assert_close(refiner(image), without_gradient, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("noise", [NoiseSpec(pixel_channels=0, image_channels=0), NOISE])
+@pytest.mark.parametrize("noise", [NoiseSpec(pixel_channels=0, smooth_channels=0, image_channels=0), NOISE])
 def test_an_untrained_residual_refiner_is_the_identity(noise: NoiseSpec) -> None:
     refiner = Refiner(RefinerConfig(channels=3, width=8, output="residual", noise=noise))
     image = random_image(2, 3, 9, 11)
@@ -139,7 +139,8 @@ def test_different_noise_gives_different_refinements() -> None:
 
 
 @pytest.mark.parametrize(
-    ("noise", "given"), [(NOISE, False), (NoiseSpec(pixel_channels=0, image_channels=0), True)]
+    ("noise", "given"),
+    [(NOISE, False), (NoiseSpec(pixel_channels=0, smooth_channels=0, image_channels=0), True)],
 )
 def test_noise_is_given_exactly_when_the_refiner_takes_some(noise: NoiseSpec, given: bool) -> None:
     refiner = Refiner(RefinerConfig(width=4, blocks=1, noise=noise))

@@ -45,7 +45,7 @@ def test_streams_and_seeds_differ() -> None:
 
 
 def test_noise_of_a_pixel_varies_and_of_an_image_is_constant_over_it() -> None:
-    spec = NoiseSpec(pixel_channels=1, image_channels=2)
+    spec = NoiseSpec(pixel_channels=1, smooth_channels=0, image_channels=2)
     noise = draw_noise(spec, (400, 6, 5), generator(0, "refiner/noise", 4))
     assert noise is not None
     assert noise.shape == (400, 3, 6, 5)
@@ -55,7 +55,7 @@ def test_noise_of_a_pixel_varies_and_of_an_image_is_constant_over_it() -> None:
 
 
 def test_no_noise_channels_mean_no_noise() -> None:
-    spec = NoiseSpec(pixel_channels=0, image_channels=0)
+    spec = NoiseSpec(pixel_channels=0, smooth_channels=0, image_channels=0)
     assert draw_noise(spec, (2, 6, 5), generator(0, "refiner/noise")) is None
 
 
