@@ -79,9 +79,16 @@ class Alarms:
         return due
 
     def observe_validation(self, step: int, *, preserves: bool) -> list[Alarm]:
-        """The alarm that becomes due when the refiner of `step`, measured without labels, loses content."""
+        """The alarm that becomes due when refiners, measured without labels, go on losing content.
+
+        A single one may be followed by a higher lambda and a better one; the last of a run may not.
+        """
         name = "erased_content"
-        if preserves or name in self._told:
+        if preserves:
+            self._since.pop(name, None)
+            return []
+        since = self._since.setdefault(name, step)
+        if name in self._told or (step < self.steps and step - since < self._patience()):
             return []
         self._told[name] = step
         return [Alarm(name, step, f"step {step}: {SENTENCES[name]}")]

@@ -59,6 +59,7 @@ def _update_refiner(run: Training, *, adversarial: bool) -> Tensor:
         run.objective,
         synthetic,
         noise,
+        self_regularization_weight=run.regularization.weight,
         noise_reader=run.noise_reader,
         adversarial=adversarial,
     )
@@ -97,8 +98,11 @@ def _finish_step(run: Training, recorder: Recorder | None, phase: str, step: int
     save_due = _due(step, last, config.checkpoint_every) or stopped is not None
     if log_due or save_due:
         run.meters.check(run.world)
-    if recorder is not None and phase == "training" and _due(step, last, config.validate_every):
-        recorder.validate(run, step)
+    if phase == "training" and _due(step, last, config.validate_every):
+        found = None if recorder is None else recorder.validate(run, step)
+        lost = run.world.from_main(None if found is None else found.lost_fraction)
+        if lost is not None:
+            run.regularization.observe(lost)
     if log_due:
         means = run.meters.read(run.world)
         if recorder is not None:

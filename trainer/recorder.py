@@ -16,6 +16,7 @@ from trainer.run_folder import RunFolder
 from trainer.samples import sample_rows
 from trainer.tensorboard import TensorBoardLog
 from trainer.training import Training
+from trainer.validation import Validation
 
 GRID_COLUMNS = 8
 
@@ -59,12 +60,15 @@ class Recorder:
             with telling(self._folder.tensorboard):
                 self._tensorboard.image("samples", png, (image.height, image.width), run.clock.iteration)
 
-    def validate(self, run: Training, step: int) -> None:
-        """Measure the averaged refiner without labels; the validator remembers which one to hand over."""
+    def validate(self, run: Training, step: int) -> Validation | None:
+        """Measure the averaged refiner without labels; the validator remembers which one to hand over.
+
+        None where the images are too small to be measured.
+        """
         if run.validator is None:
-            return
+            return None
         found = run.validator.observe(run.ema.refiner, step)
-        numbers = asdict(found)
+        numbers = {**asdict(found), "self_regularization_weight": run.regularization.weight}
         self._write({"iteration": run.clock.iteration, "step": step, "validation": numbers})
         if self._tensorboard is not None:
             with telling(self._folder.tensorboard):
@@ -72,9 +76,10 @@ class Recorder:
                 self._tensorboard.scalars(named, run.clock.iteration)
         self._console.say(
             f"step {step}: patches {numbers['sliced_wasserstein']:.2f} levels from real, "
-            f"{numbers['lost_fraction']:.1%} of the content lost"
+            f"{numbers['lost_fraction']:.1%} of the content lost, lambda {run.regularization.weight:.3g}"
         )
         self._tell(run.alarms.observe_validation(step, preserves=found.preserves), run)
+        return found
 
     def checkpoint(self, run: Training) -> None:
         """Save the run; the caller has checked that it is finite."""

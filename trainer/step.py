@@ -43,7 +43,6 @@ class Objective:
     """What both networks minimise."""
 
     feature_transform: nn.Module
-    self_regularization_weight: float
     adversarial_loss: AdversarialLoss
     r1_weight: float
     scale: int
@@ -69,6 +68,7 @@ def refiner_step(
     synthetic: Tensor,
     noise: Tensor | None,
     *,
+    self_regularization_weight: float,
     noise_reader: Learner | None = None,
     adversarial: bool = True,
 ) -> tuple[Terms, Tensor]:
@@ -91,7 +91,7 @@ def refiner_step(
             recovery = distance.new_zeros(())
             if noise_reader is not None and noise is not None:
                 recovery = noise_recovery_loss(noise_reader.forward(refined), noise)
-        loss = realism + objective.self_regularization_weight * distance
+        loss = realism + self_regularization_weight * distance
         loss = loss + objective.noise_recovery_weight * recovery
         learners = (refiner,) if noise_reader is None else (refiner, noise_reader)
         for learner in learners:

@@ -21,6 +21,7 @@ from trainer.errors import ConfigError
 from trainer.hardware import Hardware
 from trainer.meters import Meters
 from trainer.networks import Networks, build_networks
+from trainer.preservation_budget import Regularization
 from trainer.sampling import Sampler, Stream, draw_noise, generator
 from trainer.sources import Images
 from trainer.step import DISCRIMINATOR_TERMS, REFINER_TERMS, Learner, Objective
@@ -71,6 +72,7 @@ class Training:
     discriminator: Learner
     noise_reader: Learner | None
     objective: Objective
+    regularization: Regularization
     streams: Streams
     history: HistoryBuffer | None
     ema: Ema
@@ -105,6 +107,7 @@ class Training:
             "history": None if self.history is None else dict(self.history.state_dict()),
             "meters": dict(self.meters.state_dict()),
             "alarms": dict(self.alarms.state_dict()),
+            "regularization": self.regularization.state_dict(),
             "chosen": None if self.validator is None else self.validator.state_dict(),
             "clock": asdict(self.clock),
             "random": random_state(),
@@ -126,6 +129,7 @@ class Training:
             self.history.load_state_dict(_on_device(state["history"], self.hardware.device))
         self.meters.load_state_dict(state["meters"])
         self.alarms.load_state_dict(state["alarms"])
+        self.regularization.load_state_dict(state["regularization"])
         if self.validator is not None:
             self.validator.load_state_dict(state.get("chosen"))
         for name, value in state["clock"].items():
@@ -150,6 +154,7 @@ def build_training(config: TrainConfig, data: TrainingData, world: World, hardwa
         discriminator=_learner(networks.discriminator, networks.discriminator_optimiser, world, device),
         noise_reader=_reader(networks, world, device),
         objective=_objective(config, data, networks, hardware),
+        regularization=Regularization.of(config.self_regularization_weight, config.preservation_budget),
         streams=_streams(config, data, world, device),
         history=_history(config),
         ema=ema,
@@ -210,7 +215,6 @@ def _objective(config: TrainConfig, data: TrainingData, networks: Networks, hard
     height, width = networks.discriminator.config.output_size(*data.window)
     return Objective(
         feature_transform.to(hardware.device),
-        config.self_regularization_weight,
         config.adversarial_loss,
         config.r1_weight,
         height * width if config.patch_reduction == "sum" else 1,

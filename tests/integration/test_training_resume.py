@@ -66,6 +66,7 @@ for line in sys.stdin:
 SETTINGS = {
     "refiner_width": 8,
     "refiner_blocks": 1,
+    "noise_smooth_channels": 1,
     "noise_image_channels": 2,
     "noise_recovery_weight": 0.3,
     "discriminator_layers": "gaze",

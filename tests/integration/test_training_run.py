@@ -1,5 +1,6 @@
 """`simtrue-train` from the command line to the run folder, and the sentence for whatever stops it."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -14,6 +15,7 @@ from PIL import Image
 torch = pytest.importorskip("torch")
 
 from model.card import read_card  # noqa: E402
+from model.refiner import Refiner  # noqa: E402
 from trainer.cli import main  # noqa: E402
 from trainer.data import load_data  # noqa: E402
 from trainer.distributed import World  # noqa: E402
@@ -23,6 +25,7 @@ from trainer.options import resolve  # noqa: E402
 from trainer.run_folder import RunFolder  # noqa: E402
 from trainer.trained import load_trained  # noqa: E402
 from trainer.training import Training, build_training  # noqa: E402
+from trainer.validation import Validation, Validator  # noqa: E402
 
 pytestmark = pytest.mark.train
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
@@ -428,6 +431,28 @@ def test_a_run_measures_its_refiner_without_labels_and_hands_over_the_best(finis
     assert load_trained(finished.path, print).step == 12
 
 
+def test_lambda_follows_the_preservation_budget_and_goes_on_from_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    observe = Validator.observe
+
+    def losing(validator: Validator, refiner: Refiner, step: int) -> Validation:
+        return dataclasses.replace(observe(validator, refiner, step), lost_fraction=0.5)
+
+    monkeypatch.setattr(Validator, "observe", losing)
+    run = fit(tmp_path, steps=8, validate_every=4, preservation_budget=0.01, self_regularization_weight=2.0)
+    main(["resume", str(run.path), "--steps", "12"])
+
+    measured = [line["validation"] for line in lines(run) if "validation" in line]
+    assert [one["self_regularization_weight"] for one in measured] == pytest.approx([2.0, 3.0, 4.5])
+
+
+def test_a_budget_needs_a_measurement(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_images(tmp_path)
+    command = ["fit", "--synthetic", str(tmp_path), "--real", str(tmp_path), "--validate-every", "0"]
+    assert "needs validate_every" in refusal(capsys, [*command, "--preservation-budget", "0.1"])
+
+
 def test_a_torn_line_in_the_log_does_not_keep_a_run_from_going_on(
     finished: RunFolder, tmp_path: Path
 ) -> None:
@@ -486,7 +511,7 @@ def test_an_exported_refiner_is_published_as_the_next_version_with_its_card(
     )
     card = read_card(session.get_modelmeta().custom_metadata_map)
     assert (card.steps, card.licence, card.preset, card.metrics) == (12, "not stated", "default", {})
-    assert card.noise.channels == 5
+    assert card.noise.channels == 6
 
 
 def test_a_published_version_is_never_replaced(

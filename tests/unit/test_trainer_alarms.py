@@ -27,14 +27,20 @@ def test_a_healthy_run_is_left_in_peace() -> None:
     assert watch(4000) == []
 
 
-def test_a_validation_that_finds_content_lost_is_told_once() -> None:
+def test_content_that_goes_on_being_lost_is_told_once() -> None:
     alarms = Alarms(1000)
-    assert alarms.observe_validation(200, preserves=True) == []
-    (told,) = alarms.observe_validation(400, preserves=False)
-    assert (told.name, told.step) == ("erased_content", 400)
+    assert alarms.observe_validation(200, preserves=False) == []
+    assert alarms.observe_validation(400, preserves=True) == []
+    assert alarms.observe_validation(500, preserves=False) == []
+    (told,) = alarms.observe_validation(800, preserves=False)
+    assert (told.name, told.step) == ("erased_content", 800)
     assert "content is being erased" in told.sentence
-    assert alarms.observe_validation(600, preserves=False) == []
+    assert alarms.observe_validation(900, preserves=False) == []
     assert [alarm.name for alarm in alarms.told()] == ["erased_content"]
+
+
+def test_content_lost_at_the_end_is_told() -> None:
+    assert [alarm.step for alarm in Alarms(1000).observe_validation(1000, preserves=False)] == [1000]
 
 
 @pytest.mark.parametrize(

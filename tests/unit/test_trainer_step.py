@@ -47,10 +47,10 @@ class Pair:
             self.noise_reader = Learner(
                 networks.noise_reader, networks.noise_reader, networks.noise_reader_optimiser
             )
+        self.weight = config.self_regularization_weight
         height, width = networks.discriminator.config.output_size(*SIZE)
         self.objective = Objective(
             make_feature_transform(config.feature_transform, 1),
-            config.self_regularization_weight,
             config.adversarial_loss,
             config.r1_weight,
             height * width if config.patch_reduction == "sum" else 1,
@@ -94,6 +94,7 @@ def test_the_refiners_gradient_has_an_adversarial_term() -> None:
             pair.objective,
             images(0),
             None,
+            self_regularization_weight=pair.weight,
             adversarial=adversarial,
         )
         gradients.append([weight.grad.clone() for weight in pair.refiner.module.parameters()])
@@ -107,9 +108,14 @@ def test_the_refiner_learns_to_look_real_to_a_fixed_discriminator() -> None:
     for _ in range(60):
         discriminator_step(pair.discriminator, pair.objective, synthetic, real)
     losses = [
-        refiner_step(pair.refiner, pair.discriminator.module, pair.objective, synthetic, None)[0][
-            "realism_loss"
-        ].item()
+        refiner_step(
+            pair.refiner,
+            pair.discriminator.module,
+            pair.objective,
+            synthetic,
+            None,
+            self_regularization_weight=0.0,
+        )[0]["realism_loss"].item()
         for _ in range(30)
     ]
     assert losses[-1] < 0.9 * losses[0]
@@ -119,7 +125,14 @@ def test_the_refiner_learns_to_look_real_to_a_fixed_discriminator() -> None:
 def test_the_refiners_step_leaves_the_discriminator_alone(spectral_norm: bool) -> None:
     pair = Pair(settings(discriminator_spectral_norm=spectral_norm))
     before = weights(pair.discriminator)
-    refiner_step(pair.refiner, pair.discriminator.module, pair.objective, images(0), None)
+    refiner_step(
+        pair.refiner,
+        pair.discriminator.module,
+        pair.objective,
+        images(0),
+        None,
+        self_regularization_weight=pair.weight,
+    )
     assert not changed(before, pair.discriminator)
     assert all(weight.grad is None for weight in pair.discriminator.module.parameters())
     assert all(weight.requires_grad for weight in pair.discriminator.module.parameters())
@@ -138,7 +151,14 @@ def test_the_discriminators_step_leaves_the_refiner_alone() -> None:
 def test_each_step_moves_its_own_network() -> None:
     pair = Pair(settings())
     before = weights(pair.refiner), weights(pair.discriminator)
-    refiner_step(pair.refiner, pair.discriminator.module, pair.objective, images(0), None)
+    refiner_step(
+        pair.refiner,
+        pair.discriminator.module,
+        pair.objective,
+        images(0),
+        None,
+        self_regularization_weight=pair.weight,
+    )
     discriminator_step(pair.discriminator, pair.objective, images(0), images(1))
     assert changed(before[0], pair.refiner)
     assert changed(before[1], pair.discriminator)
@@ -158,7 +178,8 @@ def test_a_reader_of_noise_makes_the_refiner_use_it() -> None:
             noise = torch.randn(32, 1, 1, 1, generator=torch.Generator().manual_seed(update))
             refiner_step(
                 pair.refiner, pair.discriminator.module, pair.objective, synthetic,
-                noise.expand(-1, -1, *SIZE), noise_reader=pair.noise_reader, adversarial=False,
+                noise.expand(-1, -1, *SIZE), self_regularization_weight=pair.weight,
+                noise_reader=pair.noise_reader, adversarial=False,
             )  # fmt: skip
         looks = [refine(pair.refiner.module, pair.objective, synthetic, noise) for noise in (one, other)]
         return (looks[0] - looks[1]).abs().mean().item()
@@ -253,7 +274,14 @@ def test_edges_agree_through_grain_that_hides_none_of_them() -> None:
 
 def test_both_steps_report_finite_numbers_under_their_names() -> None:
     pair = Pair(settings())
-    refined_terms, _ = refiner_step(pair.refiner, pair.discriminator.module, pair.objective, images(0), None)
+    refined_terms, _ = refiner_step(
+        pair.refiner,
+        pair.discriminator.module,
+        pair.objective,
+        images(0),
+        None,
+        self_regularization_weight=pair.weight,
+    )
     terms = discriminator_step(pair.discriminator, pair.objective, images(0), images(1))
     assert tuple(refined_terms) == REFINER_TERMS
     assert tuple(terms) == DISCRIMINATOR_TERMS

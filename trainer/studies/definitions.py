@@ -63,7 +63,7 @@ STUDIES: tuple[Study, ...] = (
         "Section 2.1 leaves open in which space psi the refined image must stay close to the synthetic one: "
         "which keeps the content and still lets the image become real, at the same lambda?",
         tuple(
-            Variant(name, {"feature_transform": name})
+            Variant(name, {"feature_transform": name, "preservation_budget": 1.0})
             for name in ("identity", "derivatives", "normalised", "local_contrast")
         ),
     ),
@@ -72,7 +72,7 @@ STUDIES: tuple[Study, ...] = (
         "Eq. 4 trades realism against staying close to the synthetic image by a weight lambda, whose value "
         "the paper does not tell: how wide is the range that works?",
         tuple(
-            Variant(f"x{name}", factors={"self_regularization_weight": factor})
+            Variant(f"x{name}", {"preservation_budget": 1.0}, factors={"self_regularization_weight": factor})
             for name, factor in (("0.1", 0.1), ("0.33", 1 / 3), ("1", 1.0), ("3", 3.0), ("10", 10.0))
         ),
     ),
