@@ -19,7 +19,7 @@ from trainer.evaluation.usefulness.keypoints import Keypoints  # noqa: E402
 from trainer.evaluation.usefulness.kinds import estimation_for  # noqa: E402
 from trainer.evaluation.usefulness.learning import Learning  # noqa: E402
 from trainer.evaluation.usefulness.segmentation import Segmentation  # noqa: E402
-from trainer.evaluation.usefulness.statistics import average_precision, estimate, spearman  # noqa: E402
+from trainer.evaluation.usefulness.statistics import average_precision, estimate, rank_agreement, spearman  # noqa: E402
 from trainer.evaluation.usefulness.training import Pool, ask, train  # noqa: E402
 from trainer.evaluation.usefulness.trials import Trials, gap_closed, score_by_group  # noqa: E402
 from trainer.labels.labels import Labels, labels_of  # noqa: E402
@@ -207,6 +207,18 @@ def test_rank_correlation_shares_ranks_between_ties() -> None:
     # Ranks 0, 1, 2, 3 against 0.5, 0.5, 2.5, 2.5: 4 / sqrt(5 * 4).
     assert spearman(np.arange(4.0), np.array([1.0, 1, 2, 2])) == pytest.approx(4 / 20**0.5)
     assert np.isnan(spearman(np.arange(3.0), np.zeros(3)))
+
+
+def test_values_in_the_order_of_an_ordinal_with_ties_agree_fully() -> None:
+    ordinal = np.repeat([1.0, 3.0, 4.0], [5, 1, 14])
+    values = np.arange(20.0)
+    assert spearman(values, ordinal) < 0.9
+    assert rank_agreement(values, ordinal) == pytest.approx(1.0)
+    assert rank_agreement(-values, ordinal) == pytest.approx(-1.0)
+    swapped = values.copy()
+    swapped[[0, 19]] = swapped[[19, 0]]
+    assert 0 < rank_agreement(swapped, ordinal) < 0.95
+    assert np.isnan(rank_agreement(values, np.ones(20)))
 
 
 def test_the_interval_of_the_gap_closed_holds_how_uncertain_the_gap_is() -> None:

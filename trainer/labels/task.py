@@ -24,7 +24,7 @@ STRICT = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Rank(BaseModel):
-    """How an ordinal stands for a regression: by Spearman's rank correlation."""
+    """How an ordinal stands for a regression: by rank correlation, over the highest that ties allow."""
 
     model_config = STRICT
 

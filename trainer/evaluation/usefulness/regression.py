@@ -11,7 +11,7 @@ from trainer.evaluation.usefulness.augmentation import Freedom, Moves
 from trainer.evaluation.usefulness.estimation import Answers, Change
 from trainer.evaluation.usefulness.frame import Frame
 from trainer.evaluation.usefulness.networks import whole_image_network
-from trainer.evaluation.usefulness.statistics import spearman
+from trainer.evaluation.usefulness.statistics import rank_agreement
 from trainer.labels.labels import Labels
 from trainer.labels.task import Rank
 
@@ -72,7 +72,7 @@ class Regression:
         """Spearman's correlation of one column, or 1 - MAE / std (mean over columns) and each MAE."""
         if self.rank is not None:
             column = self.rank.sign * answers[:, self.rank.column]
-            return {"rank correlation": spearman(column, labels.values[:, 0])}
+            return {"rank correlation": rank_agreement(column, labels.values[:, 0])}
         errors = np.abs(answers - labels.values).mean(axis=0)
         spread = labels.values.std(axis=0).clip(min=SMALLEST_DEVIATION)
         absolute = {f"MAE of {name}": float(error) for name, error in zip(self.names, errors, strict=True)}

@@ -41,6 +41,17 @@ def spearman(one: NDArray[np.floating], other: NDArray[np.floating]) -> float:
     return float(ranks[0] @ ranks[1]) / scale if scale > 0 else nan
 
 
+def rank_agreement(values: NDArray[np.floating], ordinal: NDArray[np.floating]) -> float:
+    """Spearman's correlation over the highest that its ties allow: 1 for values [N] in the ordinal's order.
+
+    An ordinal of few steps has many ties, and values without any then correlate by less than 1 however well
+    they are ordered: 0.87 at most with two steps of equal size, 0.44 with one of 7 % and one of 93 %. NaN
+    where one is constant.
+    """
+    highest = spearman(np.sort(values), np.sort(ordinal))
+    return spearman(values, ordinal) / highest if highest > 0 else nan
+
+
 def _ranks(values: NDArray[np.floating]) -> NDArray[np.float64]:
     _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
