@@ -198,6 +198,15 @@ class TrainConfig(BaseModel):
         json_schema_extra=LOSSES,
     )
 
+    r1_every: int = Field(
+        1,
+        ge=1,
+        le=1000,
+        description="discriminator updates from one with R1 to the next, which is that many times as strong: "
+        "nearly the same effect at a part of the cost",
+        json_schema_extra=LOSSES,
+    )
+
     refiner_width: int = Field(64, ge=1, le=4096, description="feature maps", json_schema_extra=REFINER)
     refiner_blocks: int = Field(4, ge=0, le=256, description="ResNet blocks", json_schema_extra=REFINER)
     refiner_kernel_size: int = Field(

@@ -77,7 +77,9 @@ def _update_discriminator(run: Training, refined: Tensor | None = None) -> None:
         synthetic = run.streams.discriminator_synthetic.draw(update)
         noise = run.noise("discriminator/noise", update)
         refined = refine(run.refiner.module, run.objective, synthetic, noise)
-    terms = discriminator_step(run.discriminator, run.objective, _with_history(run, refined), real)
+    terms = discriminator_step(
+        run.discriminator, run.objective, _with_history(run, refined), real, update=update
+    )
     run.clock.discriminator_updates += 1
     run.meters.add(terms, run.clock.iteration + 1)
 

@@ -45,6 +45,8 @@ class Objective:
     feature_transform: nn.Module
     adversarial_loss: AdversarialLoss
     r1_weight: float
+    r1_every: int
+    """Discriminator updates from one with R1 to the next, which counts for all of them."""
     scale: int
     """Factor on both whole losses: the number of patches (`patch_reduction` sum), or 1 (mean)."""
     noise_recovery_weight: float
@@ -105,13 +107,16 @@ def refiner_step(
     return _terms(REFINER_TERMS, values), refined
 
 
-def discriminator_step(discriminator: Learner, objective: Objective, refined: Tensor, real: Tensor) -> Terms:
+def discriminator_step(
+    discriminator: Learner, objective: Objective, refined: Tensor, real: Tensor, *, update: int = 0
+) -> Terms:
     """Update D on Eq. 2, plus R1 if asked for, with the content of real images balanced if asked for.
 
-    refined: float [N, C, H, W] without gradient, half of it from the history; real: the same shape. The
+    update: the number of this one, from 0; one in `r1_every` has R1, that many times as strong (Karras et al.
+    2020: the same effect at a part of the cost). refined: float [N, C, H, W] without gradient, half of it from the history; real: the same shape. The
     refiner is not here, so nothing of it can learn. Returns DISCRIMINATOR_TERMS.
     """
-    penalised = objective.r1_weight > 0
+    penalised = objective.r1_weight > 0 and update % objective.r1_every == 0
     real = real.detach().requires_grad_(penalised)
     with objective.autocast():
         logits_refined, logits_real = discriminator.forward(torch.cat([refined, real])).chunk(2)
@@ -120,7 +125,10 @@ def discriminator_step(discriminator: Learner, objective: Objective, refined: Te
             height, width = logits_real.shape[2:]
             weights = objective.content_balance(real.detach(), (height, width))
         loss = discriminator_loss(logits_refined, logits_real, objective.adversarial_loss, weights)
-        penalty = gradient_penalty_r1(logits_real, real) if penalised else loss.new_zeros(())
+        # Times r1_every here, so that its mean over updates, in the log too, is that of the penalty itself.
+        penalty = loss.new_zeros(())
+        if penalised:
+            penalty = objective.r1_every * gradient_penalty_r1(logits_real, real)
     discriminator.optimiser.zero_grad()
     torch.autograd.backward(objective.scale * (loss + 0.5 * objective.r1_weight * penalty))
     gradient_norm = _update(discriminator)

@@ -217,6 +217,7 @@ def _objective(config: TrainConfig, data: TrainingData, networks: Networks, hard
         feature_transform.to(hardware.device),
         config.adversarial_loss,
         config.r1_weight,
+        config.r1_every,
         height * width if config.patch_reduction == "sum" else 1,
         config.noise_recovery_weight,
         _content_balance(config, data, networks, hardware.device),

@@ -29,6 +29,7 @@ SETTINGS = {
     "batch_size": 8,
     "history_capacity": 12,
     "r1_weight": 0.1,
+    "r1_every": 2,
     "steps": 8,
     "warmup_refiner_steps": 4,
     "warmup_discriminator_steps": 4,

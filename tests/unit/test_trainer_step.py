@@ -53,6 +53,7 @@ class Pair:
             make_feature_transform(config.feature_transform, 1),
             config.adversarial_loss,
             config.r1_weight,
+            config.r1_every,
             height * width if config.patch_reduction == "sum" else 1,
             config.noise_recovery_weight,
             None,
@@ -251,6 +252,26 @@ def test_the_penalty_pulls_the_discriminators_slope_down() -> None:
         return gradient.square().sum().item()
 
     assert slope(penalised) < 0.5 * slope(free)
+
+
+def test_a_penalty_of_some_updates_counts_for_all_of_them() -> None:
+    synthetic, real = edges()
+
+    def gradients(update: int, **changes: object) -> tuple[float, list[torch.Tensor]]:
+        pair = Pair(settings(**changes))
+        terms = discriminator_step(pair.discriminator, pair.objective, synthetic, real, update=update)
+        return terms["r1_penalty"].item(), [
+            weight.grad.clone() for weight in pair.discriminator.module.parameters()
+        ]
+
+    none, always = gradients(0, r1_weight=0.0), gradients(0, r1_weight=0.1)
+    due, skipped = (gradients(update, r1_weight=0.1, r1_every=4) for update in (4, 5))
+
+    assert skipped[0] == 0.0
+    assert due[0] == pytest.approx(4 * always[0], rel=1e-5)
+    for plain, left_out, each, fourth in zip(none[1], skipped[1], always[1], due[1], strict=True):
+        torch.testing.assert_close(left_out, plain, rtol=0, atol=0)
+        torch.testing.assert_close(fourth - plain, 4 * (each - plain), rtol=1e-3, atol=1e-6)
 
 
 def test_edges_agree_through_exposure_and_contrast_but_not_when_erased_or_moved() -> None:
