@@ -113,8 +113,9 @@ def discriminator_step(
     """Update D on Eq. 2, plus R1 if asked for, with the content of real images balanced if asked for.
 
     update: the number of this one, from 0; one in `r1_every` has R1, that many times as strong (Karras et al.
-    2020: the same effect at a part of the cost). refined: float [N, C, H, W] without gradient, half of it from the history; real: the same shape. The
-    refiner is not here, so nothing of it can learn. Returns DISCRIMINATOR_TERMS.
+    2020: nearly the same effect at a part of the cost). refined: float [N, C, H, W] without gradient, half of
+    it from the history; real: the same shape. The refiner is not here, so nothing of it can learn. Returns
+    DISCRIMINATOR_TERMS.
     """
     penalised = objective.r1_weight > 0 and update % objective.r1_every == 0
     real = real.detach().requires_grad_(penalised)
