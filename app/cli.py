@@ -63,6 +63,18 @@ def serve(  # noqa: PLR0917 (typer makes each parameter a flag)
         serve_until_stopped(settings)
 
 
+Keep = Annotated[
+    list[str] | None,
+    typer.Option(help="Pattern of images to copy as they are, such as 'left/*'; may be repeated."),
+]
+RefineAnyway = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--refine", help="Pattern of images to refine although they look like labels; may be repeated."
+    ),
+]
+
+
 @cli.command()
 def refine(  # noqa: PLR0917 (typer makes each parameter a flag)
     source: Annotated[Path, typer.Argument(help="An image, or a folder of images and other files.")],
@@ -78,19 +90,20 @@ def refine(  # noqa: PLR0917 (typer makes each parameter a flag)
     output_format: Annotated[
         OutputFormat | None, typer.Option("--format", help="Format to write; none keeps that of each image.")
     ] = None,
-    keep: Annotated[
-        list[str] | None,
-        typer.Option(help="Pattern of images to copy as they are, such as 'masks/*'; may be repeated."),
-    ] = None,
+    keep: Keep = None,
+    refine_anyway: RefineAnyway = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would become of every file, and write nothing.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
 ) -> None:
     """Refine an image, or every image of a folder, without a server.
 
     Images keep path, size, mode and format; every other file is copied byte for byte. A JSON file beside an
     image, of the same name, is read as its annotations, so that preservation is measured. Label images, such
-    as masks, are no pictures: name them with --keep.
+    as masks, are told by their folders and names, and copied; --keep and --refine overrule that.
     """
-    from app.console import refine_with_progress
+    from app.console import refine_with_progress, show_plan
 
     with _one_sentence():
         settings = _settings(models=models, device=device)
@@ -102,7 +115,17 @@ def refine(  # noqa: PLR0917 (typer makes each parameter a flag)
             "output": {"format": output_format},
         }
         options = read_options(json.dumps(asked), max_variants=1)
-        files = plan(source, target, output_format=output_format, keep=keep or [], overwrite=overwrite)
+        files = plan(
+            source,
+            target,
+            output_format=output_format,
+            keep=keep or [],
+            refine=refine_anyway or [],
+            overwrite=overwrite,
+        )
+        if dry_run:
+            show_plan(files)
+            return
         summary = refine_with_progress(settings, model, options, files)
     if summary.failures:
         raise typer.Exit(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -18,6 +19,7 @@ from app.services import open_services
 from app.settings import Settings
 
 MAX_LISTED = 100
+LABEL_REASONS_SHOWN = 5
 
 
 def refine_with_progress(
@@ -36,7 +38,39 @@ def refine_with_progress(
             bar = progress.add_task("refining", total=len(files))
             summary = asyncio.run(refine_files(run, files, lambda _: progress.advance(bar)))
     _show_summary(console, summary)
+    _show_label_images(console, files)
     return summary
+
+
+def show_plan(files: Sequence[PlannedFile]) -> None:
+    """Print what would become of every file on standard output, one line each, and how many of each."""
+    console = Console()
+    for file in files:
+        console.print(Text(f"{_fate(file)}  {file.name}{_why(file)}"), soft_wrap=True)
+    fates = Counter(_fate(file).strip() for file in files)
+    console.print(", ".join(f"{count} {fate}" for fate, count in sorted(fates.items())), highlight=False)
+
+
+def _fate(file: PlannedFile) -> str:
+    return "left out" if file.problem else f"{file.action:8}"
+
+
+def _why(file: PlannedFile) -> str:
+    if file.problem:
+        return f": {file.problem}"
+    if file.label_image:
+        return f": taken for a label image, because {file.label_image}"
+    return f", annotations in {file.annotations.name}" if file.annotations else ""
+
+
+def _show_label_images(console: Console, files: Sequence[PlannedFile]) -> None:
+    reasons = Counter(file.label_image for file in files if file.label_image)
+    for reason, count in reasons.most_common(LABEL_REASONS_SHOWN):
+        said = f"{count} copied, taken for label images, because {reason}; --refine PATTERN overrules"
+        console.print(Text(said), soft_wrap=True)
+    if len(reasons) > LABEL_REASONS_SHOWN:
+        rest = sum(count for _, count in reasons.most_common()[LABEL_REASONS_SHOWN:])
+        console.print(f"{rest} more were taken for label images; see --dry-run", highlight=False)
 
 
 def show_models(settings: Settings) -> None:

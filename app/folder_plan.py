@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from app.datasets.layout import why_label_image
 from app.errors import InvalidRequest
 
 _SUFFIX_OF_FORMAT = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif", "bmp": ".bmp"}
@@ -22,7 +23,8 @@ class PlannedFile:
     """One file of the source; `name` is its path below it, `target` where the result goes.
 
     output_format: what an image is written as, None for its own format. annotations: the JSON of the same
-    stem. problem: why nothing will be written; None for every other file.
+    stem. label_image: why an image is copied as a label image. problem: why nothing will be written. None for
+    every other file.
     """
 
     action: Literal["refine", "copy"]
@@ -31,15 +33,23 @@ class PlannedFile:
     target: Path
     output_format: str | None = None
     annotations: Path | None = None
+    label_image: str | None = None
     problem: str | None = None
 
 
 def plan(
-    source: Path, target: Path, *, output_format: str | None, keep: Sequence[str], overwrite: bool
+    source: Path,
+    target: Path,
+    *,
+    output_format: str | None,
+    keep: Sequence[str],
+    refine: Sequence[str] = (),
+    overwrite: bool,
 ) -> list[PlannedFile]:
     """Plan a folder, or a single image file, in the order of names.
 
-    keep: shell patterns on the path below `source`; what matches is copied although it is an image.
+    keep: shell patterns on the path below `source`; what matches is copied although it is an image. refine:
+    patterns of images that are refined although they look like label images; `keep` comes first.
     Raises InvalidRequest when source and target cannot be used together.
     """
     source, target = source.resolve(), target.resolve()
@@ -47,7 +57,7 @@ def plan(
     if source.is_file():
         return _checked([_single(source, target, output_format)], overwrite)
     files = [
-        _planned(path, source, target, output_format=output_format, keep=keep)
+        _planned(path, source, target, output_format=output_format, keep=keep, refine=refine)
         for path in sorted(_files_below(source))
     ]
     return _checked(files, overwrite)
@@ -84,14 +94,26 @@ def _single(source: Path, target: Path, output_format: str | None) -> PlannedFil
 
 
 def _planned(
-    path: Path, source: Path, target: Path, *, output_format: str | None, keep: Sequence[str]
+    path: Path,
+    source: Path,
+    target: Path,
+    *,
+    output_format: str | None,
+    keep: Sequence[str],
+    refine: Sequence[str],
 ) -> PlannedFile:
     name = path.relative_to(source)
-    kept = any(fnmatch(name.as_posix(), pattern) for pattern in keep)
-    if kept or path.suffix.lower() not in _FORMAT_OF_SUFFIX:
+    if path.suffix.lower() not in _FORMAT_OF_SUFFIX or _matches(name, keep):
         return PlannedFile("copy", str(name), path, target / name)
+    reason = None if _matches(name, refine) else why_label_image(PurePosixPath(name.as_posix()))
+    if reason is not None:
+        return PlannedFile("copy", str(name), path, target / name, label_image=reason)
     into = target / _renamed(name, output_format)
     return PlannedFile("refine", str(name), path, into, output_format, _annotations_of(path))
+
+
+def _matches(name: Path, patterns: Sequence[str]) -> bool:
+    return any(fnmatch(name.as_posix(), pattern) for pattern in patterns)
 
 
 def _renamed(path: Path, output_format: str | None) -> Path:

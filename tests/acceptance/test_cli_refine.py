@@ -76,17 +76,37 @@ def test_a_folder_is_refined_and_everything_else_copied(
     before, after = contents(source), contents(target)
     assert set(after) == set(before)
     changed = {name for name in before if after[name] != before[name]}
-    assert changed == {"a.png", "deep/b.TIFF", "deep/er/c.jpg", "masks/a.png"}
+    assert changed == {"a.png", "deep/b.TIFF", "deep/er/c.jpg"}
     assert np.array_equal(levels(target / "a.png"), levels(source / "a.png") + 10)
     assert np.array_equal(levels(target / "deep/b.TIFF"), levels(source / "deep/b.TIFF") + 2570)
-    assert "4 refined (1 accepted, 3 unchecked), 3 copied, 0 failed" in result.output
+    assert "3 refined (1 accepted, 2 unchecked), 4 copied, 0 failed" in result.output
+    assert "1 copied, taken for label images, because it lies in 'masks'" in result.output
 
 
 def test_images_to_keep_are_copied(model_root: Path, source: Path, tmp_path: Path) -> None:
     target = tmp_path / "dst"
-    assert run(model_root, source, target, "--keep", "masks/*").exit_code == 0
-    assert (target / "masks/a.png").read_bytes() == (source / "masks/a.png").read_bytes()
+    assert run(model_root, source, target, "--keep", "deep/*").exit_code == 0
+    assert (target / "deep/er/c.jpg").read_bytes() == (source / "deep/er/c.jpg").read_bytes()
     assert (target / "a.png").read_bytes() != (source / "a.png").read_bytes()
+
+
+def test_label_images_are_refined_when_asked(model_root: Path, source: Path, tmp_path: Path) -> None:
+    target = tmp_path / "dst"
+    assert run(model_root, source, target, "--refine", "masks/*").exit_code == 0
+    assert np.array_equal(levels(target / "masks/a.png"), levels(source / "masks/a.png") + 10)
+
+
+def test_a_dry_run_says_what_would_become_of_every_file_and_writes_nothing(
+    model_root: Path, source: Path, tmp_path: Path
+) -> None:
+    os.mkfifo(source / "pipe")
+    result = run(model_root, source, tmp_path / "dst", "--dry-run")
+    assert result.exit_code == 0
+    assert "copy      masks/a.png: taken for a label image, because it lies in 'masks'" in result.output
+    assert "refine    a.png, annotations in a.json" in result.output
+    assert "left out  pipe: it is no regular file" in result.output
+    assert "4 copy, 1 left out, 3 refine" in result.output
+    assert not (tmp_path / "dst").exists()
 
 
 def test_strength_zero_copies_every_byte(model_root: Path, source: Path, tmp_path: Path) -> None:
@@ -105,7 +125,7 @@ def test_files_that_fail_are_listed_and_the_others_finished(
     result = run(model_root, source, tmp_path / "dst")
 
     assert result.exit_code == 1
-    assert "4 refined" in result.output
+    assert "3 refined" in result.output
     assert "3 failed" in result.output
     assert "bad.png: 'bad.png' is a text file" in result.output
     assert "odd.png: The annotations are not valid JSON" in result.output
