@@ -115,7 +115,7 @@ def refine(  # noqa: PLR0917 (typer makes each parameter a flag)
             "output": {"format": output_format},
         }
         options = read_options(json.dumps(asked), max_variants=1)
-        files = plan(
+        planned = plan(
             source,
             target,
             output_format=output_format,
@@ -124,9 +124,9 @@ def refine(  # noqa: PLR0917 (typer makes each parameter a flag)
             overwrite=overwrite,
         )
         if dry_run:
-            show_plan(files)
+            show_plan(planned)
             return
-        summary = refine_with_progress(settings, model, options, files)
+        summary = refine_with_progress(settings, model, options, planned)
     if summary.failures:
         raise typer.Exit(1)
 

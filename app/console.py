@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from app.folder_plan import PlannedFile
+from app.folder_plan import FolderPlan, PlannedFile
 from app.offline import FolderRun, Summary, refine_files
 from app.options import RefineOptions
 from app.refining.models import ModelStatus
@@ -23,7 +23,7 @@ LABEL_REASONS_SHOWN = 5
 
 
 def refine_with_progress(
-    settings: Settings, model: str | None, options: RefineOptions, files: Sequence[PlannedFile]
+    settings: Settings, model: str | None, options: RefineOptions, plan: FolderPlan
 ) -> Summary:
     """Refine the planned files under a progress bar and say what became of them.
 
@@ -35,19 +35,21 @@ def refine_with_progress(
         served = run.model
         console.print(f"Model {served.name} v{served.version} on {served.provider}", highlight=False)
         with _progress(console) as progress:
-            bar = progress.add_task("refining", total=len(files))
-            summary = asyncio.run(refine_files(run, files, lambda _: progress.advance(bar)))
+            bar = progress.add_task("refining", total=len(plan.files))
+            summary = asyncio.run(refine_files(run, plan.files, lambda _: progress.advance(bar)))
     _show_summary(console, summary)
-    _show_label_images(console, files)
+    _show_problems(console, plan.problems, summary.problems)
+    _show_label_images(console, plan.files)
     return summary
 
 
-def show_plan(files: Sequence[PlannedFile]) -> None:
+def show_plan(plan: FolderPlan) -> None:
     """Print what would become of every file on standard output, one line each, and how many of each."""
     console = Console()
-    for file in files:
+    for file in plan.files:
         console.print(Text(f"{_fate(file)}  {file.name}{_why(file)}"), soft_wrap=True)
-    fates = Counter(_fate(file).strip() for file in files)
+    _show_problems(console, plan.problems, ())
+    fates = Counter(_fate(file).strip() for file in plan.files)
     console.print(", ".join(f"{count} {fate}" for fate, count in sorted(fates.items())), highlight=False)
 
 
@@ -60,7 +62,7 @@ def _why(file: PlannedFile) -> str:
         return f": {file.problem}"
     if file.label_image:
         return f": taken for a label image, because {file.label_image}"
-    return f", annotations in {file.annotations.name}" if file.annotations else ""
+    return f", annotations in {file.annotations.where}" if file.annotations else ""
 
 
 def _show_label_images(console: Console, files: Sequence[PlannedFile]) -> None:
@@ -102,7 +104,21 @@ def _show_summary(console: Console, summary: Summary) -> None:
     verdicts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(summary.verdicts.items()))
     said = f"{refined} refined" + (f" ({verdicts})" if verdicts else "")
     console.print(f"{said}, {summary.copied} copied, {len(summary.failures)} failed", highlight=False)
-    for name, detail in summary.failures[:MAX_LISTED]:
-        console.print(Text(f"  {name}: {detail}"), soft_wrap=True)
-    if len(summary.failures) > MAX_LISTED:
-        console.print(f"  and {len(summary.failures) - MAX_LISTED} more", highlight=False)
+    _show_list(console, [f"{name}: {detail}" for name, detail in summary.failures])
+
+
+def _show_problems(console: Console, of_files: Sequence[str], of_images: Sequence[tuple[str, str]]) -> None:
+    """What is wrong with the annotations; they stay as they are."""
+    sentences = [*of_files, *(f"{name}: {problem}" for name, problem in of_images)]
+    if sentences:
+        console.print(
+            f"{len(sentences)} problems in the annotations, which stay as they are:", highlight=False
+        )
+        _show_list(console, sentences)
+
+
+def _show_list(console: Console, sentences: Sequence[str]) -> None:
+    for sentence in sentences[:MAX_LISTED]:
+        console.print(Text(f"  {sentence}"), soft_wrap=True)
+    if len(sentences) > MAX_LISTED:
+        console.print(f"  and {len(sentences) - MAX_LISTED} more", highlight=False)

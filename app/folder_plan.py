@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from app.datasets.annotation_index import Source, index_annotations
 from app.datasets.layout import why_label_image
 from app.errors import InvalidRequest
 
@@ -22,9 +23,9 @@ _FORMAT_OF_SUFFIX = {suffix: name for name, suffix in _SUFFIX_OF_FORMAT.items()}
 class PlannedFile:
     """One file of the source; `name` is its path below it, `target` where the result goes.
 
-    output_format: what an image is written as, None for its own format. annotations: the JSON of the same
-    stem. label_image: why an image is copied as a label image. problem: why nothing will be written. None for
-    every other file.
+    output_format: what an image is written as, None for its own format. annotations: where its own are.
+    label_image: why an image is copied as a label image. problem: why nothing will be written. None for every
+    other file.
     """
 
     action: Literal["refine", "copy"]
@@ -32,9 +33,17 @@ class PlannedFile:
     source: Path
     target: Path
     output_format: str | None = None
-    annotations: Path | None = None
+    annotations: Source | None = None
     label_image: str | None = None
     problem: str | None = None
+
+
+@dataclass(frozen=True)
+class FolderPlan:
+    """All files in the order of their names, and what is wrong with their annotations as a whole."""
+
+    files: tuple[PlannedFile, ...]
+    problems: tuple[str, ...] = ()
 
 
 def plan(
@@ -45,7 +54,7 @@ def plan(
     keep: Sequence[str],
     refine: Sequence[str] = (),
     overwrite: bool,
-) -> list[PlannedFile]:
+) -> FolderPlan:
     """Plan a folder, or a single image file, in the order of names.
 
     keep: shell patterns on the path below `source`; what matches is copied although it is an image. refine:
@@ -55,12 +64,13 @@ def plan(
     source, target = source.resolve(), target.resolve()
     _refuse_overlap(source, target)
     if source.is_file():
-        return _checked([_single(source, target, output_format)], overwrite)
+        return _checked([_single(source, target, output_format)], _beside(source), overwrite)
+    paths = sorted(_files_below(source))
     files = [
         _planned(path, source, target, output_format=output_format, keep=keep, refine=refine)
-        for path in sorted(_files_below(source))
+        for path in paths
     ]
-    return _checked(files, overwrite)
+    return _checked(files, {_name(path, source): path for path in paths if path.is_file()}, overwrite)
 
 
 def _refuse_overlap(source: Path, target: Path) -> None:
@@ -90,7 +100,7 @@ def _single(source: Path, target: Path, output_format: str | None) -> PlannedFil
     into = target / _renamed(source, output_format).name if target.is_dir() else target
     if output_format is None and into.suffix.lower() != source.suffix.lower():
         output_format = _FORMAT_OF_SUFFIX.get(into.suffix.lower())
-    return PlannedFile("refine", source.name, source, into, output_format, _annotations_of(source))
+    return PlannedFile("refine", source.name, source, into, output_format)
 
 
 def _planned(
@@ -109,7 +119,7 @@ def _planned(
     if reason is not None:
         return PlannedFile("copy", str(name), path, target / name, label_image=reason)
     into = target / _renamed(name, output_format)
-    return PlannedFile("refine", str(name), path, into, output_format, _annotations_of(path))
+    return PlannedFile("refine", str(name), path, into, output_format)
 
 
 def _matches(name: Path, patterns: Sequence[str]) -> bool:
@@ -123,13 +133,22 @@ def _renamed(path: Path, output_format: str | None) -> Path:
     return path.with_suffix(_SUFFIX_OF_FORMAT[output_format])
 
 
-def _annotations_of(image: Path) -> Path | None:
-    candidate = image.with_suffix(".json")
-    return candidate if candidate.is_file() else None
+def _beside(image: Path) -> dict[str, Path]:
+    """The files that may hold the annotations of a single image."""
+    siblings = (image.with_suffix(suffix) for suffix in (".json", ".xml", ".txt"))
+    return {path.name: path for path in siblings if path.is_file()}
 
 
-def _checked(files: Iterable[PlannedFile], overwrite: bool) -> list[PlannedFile]:
-    """Mark files whose target exists or is taken by an earlier one, and what is no regular file."""
+def _name(path: Path, source: Path) -> str:
+    return path.relative_to(source).as_posix()
+
+
+def _checked(files: Sequence[PlannedFile], paths: Mapping[str, Path], overwrite: bool) -> FolderPlan:
+    """With their annotations; files whose target exists or is taken by an earlier one are marked, and what is
+    no regular file.
+    """
+    images = [Path(file.name).as_posix() for file in files if file.action == "refine"]
+    index = index_annotations(paths, images)
     claimed: dict[Path, str] = {}
     checked = []
     for file in files:
@@ -141,5 +160,6 @@ def _checked(files: Iterable[PlannedFile], overwrite: bool) -> list[PlannedFile]
         elif file.target.exists() and not overwrite:
             problem = f"{file.target} exists already; --overwrite replaces it"
         claimed.setdefault(file.target, file.name)
-        checked.append(replace(file, problem=problem))
-    return checked
+        annotations = index.of(Path(file.name).as_posix()) if file.action == "refine" else None
+        checked.append(replace(file, annotations=annotations, problem=problem))
+    return FolderPlan(tuple(checked), tuple(index.problems))

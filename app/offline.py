@@ -17,7 +17,6 @@ from typing import IO
 from app.annotations.shapes import ImageRef
 from app.errors import InvalidRequest, SimtrueError
 from app.folder_plan import PlannedFile
-from app.geometry import geometry_of
 from app.options import RefineOptions
 from app.pixel_budget import PixelBudget
 from app.refinement import ImageJob, RefinedImage, refine_image
@@ -31,18 +30,23 @@ PARTIAL_SUFFIX = ".simtrue-partial"
 
 @dataclass
 class Summary:
-    """What became of the files: verdicts of refined images, copies, failures as (name, sentence)."""
+    """What became of the files: verdicts of refined images, copies, failures as (name, sentence).
+
+    problems: what is wrong with annotations, as (name of the image, sentence).
+    """
 
     verdicts: Counter[str] = field(default_factory=Counter)
     copied: int = 0
     failures: list[tuple[str, str]] = field(default_factory=list)
+    problems: list[tuple[str, str]] = field(default_factory=list)
 
-    def count(self, refined: RefinedImage | None) -> None:
+    def count(self, name: str, refined: RefinedImage | None) -> None:
         """Count a refined image, or a copy."""
         if refined is None:
             self.copied += 1
-        else:
-            self.verdicts[refined.verdict] += 1
+            return
+        self.verdicts[refined.verdict] += 1
+        self.problems += [(name, problem) for problem in refined.problems]
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ async def refine_files(
     async def work() -> None:
         for file in waiting:
             try:
-                summary.count(await _write_one(run, file, budget))
+                summary.count(file.name, await _write_one(run, file, budget))
             except SimtrueError as error:
                 summary.failures.append((file.name, error.detail))
             except OSError as error:
@@ -79,6 +83,7 @@ async def refine_files(
         for _ in range(_workers(run.services.settings, len(files))):
             group.create_task(work())
     summary.failures.sort()
+    summary.problems.sort()
     return summary
 
 
@@ -104,8 +109,8 @@ async def _write_one(run: FolderRun, file: PlannedFile, budget: PixelBudget) -> 
 def _read_job(run: FolderRun, file: PlannedFile) -> ImageJob:
     data = file.source.read_bytes()
     width, height = measure(data, filename=file.name, max_pixels=run.services.settings.max_pixels)
-    documents = () if file.annotations is None else (file.annotations.read_bytes(),)
-    (geometry,) = geometry_of(documents, [ImageRef(file.source.name, width, height)])
+    image = ImageRef(file.source.name, width, height)
+    geometry = None if file.annotations is None else file.annotations.read(image)
     return ImageJob(
         index=0,
         filename=file.name,

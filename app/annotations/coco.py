@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from app.annotations import rle
 from app.annotations.json_text import JsonValue
-from app.annotations.matching import Matching
+from app.annotations.matching import FILE_KEYS, Matching
 from app.annotations.rle import RleError
 from app.annotations.shapes import Collector, Mask, Point, add_shape, label_of, number, numbers, point_list
 
@@ -36,6 +38,25 @@ def read(document: JsonValue, matching: Matching) -> None:
             matching.report(f"Annotation {position} belongs to image_id {key[:40]}, which is not listed.")
         elif (collector := images[key]) is not None:
             read_object(annotation, position, labels.get(_id(annotation.get("category_id"))), collector)
+
+
+def split(document: JsonValue) -> Iterator[tuple[str, JsonValue]]:
+    """A document of its own for every image with a file name: (that name, the document)."""
+    assert isinstance(document, dict)
+    annotations: dict[str, list[JsonValue]] = {}
+    for annotation in _list(document["annotations"]):
+        if isinstance(annotation, dict):
+            annotations.setdefault(_id(annotation.get("image_id")), []).append(annotation)
+    for entry in _list(document["images"]):
+        if isinstance(entry, dict) and isinstance(name := entry.get("file_name"), str):
+            own = annotations.get(_id(entry.get("id")), [])
+            # Its only image, whatever its folder: matched by being the only one.
+            alone = {key: value for key, value in entry.items() if key not in FILE_KEYS}
+            yield name, {"images": [alone], "annotations": own, "categories": document.get("categories")}
+
+
+def _list(value: JsonValue) -> list[JsonValue]:
+    return value if isinstance(value, list) else []
 
 
 def read_object(

@@ -23,19 +23,19 @@ MAX_VALUES = 2_000_000
 """Values of one document that are read: Python parses in one piece, while which no other thread runs."""
 
 
-def parse(document: bytes, *, what: str = "The annotations") -> JsonValue:
+def parse(document: bytes, *, what: str = "The annotations", most_values: int = MAX_VALUES) -> JsonValue:
     """The value of a JSON document.
 
     Stricter than Python: no NaN or Infinity, no byte-order mark, UTF-8 only, no deeper than Python's parser
     goes (500 levels always pass). Integers too long to be counted with become floats (infinite ones where
-    they overflow). Raises InvalidJson, and BodyTooLarge beyond MAX_VALUES.
+    they overflow). Raises InvalidJson, and BodyTooLarge beyond `most_values`.
     """
     if document.startswith(_BOM):
         raise InvalidJson(f"{what} start with a byte-order mark at byte 0; send plain UTF-8.")
     values = sum(document.count(mark) for mark in (b",", b"[", b"{"))  # those in strings count along
-    if values > MAX_VALUES:
+    if values > most_values:
         raise BodyTooLarge(
-            f"{what} hold about {values} values, but the limit is {MAX_VALUES}; send fewer at once."
+            f"{what} hold about {values} values, but the limit is {most_values}; send fewer at once."
         )
     try:
         text = document.decode("utf-8")

@@ -83,6 +83,32 @@ def test_a_folder_is_refined_and_everything_else_copied(
     assert "1 copied, taken for label images, because it lies in 'masks'" in result.output
 
 
+def test_a_set_is_measured_by_its_own_labels_which_stay_as_they_are(
+    model_root: Path, tmp_path: Path, picture: Picture
+) -> None:
+    files = {
+        "data.yaml": b"names: [cat]\n",
+        "images/train/a.png": picture(seed=1),
+        "images/train/b.png": picture(seed=2),
+        "labels/train/a.txt": b"0 0.500 0.5000 0.50 5e-1\r\n",
+        "labels/train/b.txt": b"0 0.5 0.5 0.5 0.5\n0 7 7 0.1 0.1\n",
+    }
+    for name, data in files.items():
+        path = tmp_path / "set" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+    result = run(model_root, tmp_path / "set", tmp_path / "out")
+
+    after = contents(tmp_path / "out")
+    assert "2 refined (2 accepted), 3 copied, 0 failed" in result.output
+    assert "1 problems in the annotations" in result.output
+    assert "images/train/b.png: Annotation 1 ('cat') lies outside its 24 x 16 image" in result.output
+    assert {name for name in files if after[name] == files[name]} == {
+        "data.yaml", "labels/train/a.txt", "labels/train/b.txt",
+    }  # fmt: skip
+
+
 def test_images_to_keep_are_copied(model_root: Path, source: Path, tmp_path: Path) -> None:
     target = tmp_path / "dst"
     assert run(model_root, source, target, "--keep", "deep/*").exit_code == 0

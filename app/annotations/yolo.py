@@ -1,0 +1,100 @@
+"""YOLO label files: a line per object, its class and then numbers in parts of the image's width and height.
+
+Four numbers are a box (centre x, centre y, width, height), with a fifth after it a detector's confidence; an
+even number from six on is a polygon (eight: also the corners of a turned box). A pose has the box and then
+its keypoints; how many, and whether with visibility, `data.yaml` says.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.annotations.shapes import Collector, Point, add_shape
+
+NAME = "yolo"
+MOST_NUMBERS = 100_000
+"""Of one line; a longer one is no object."""
+
+
+@dataclass(frozen=True, slots=True)
+class YoloClasses:
+    """What `data.yaml` (or `classes.txt`) says about a set: class names, and [K, 2 or 3] of a pose."""
+
+    names: tuple[str, ...] = ()
+    keypoints: tuple[int, int] | None = None
+
+    def label(self, number: int) -> str:
+        """The name of a class, or its number where it has none."""
+        return self.names[number] if 0 <= number < len(self.names) else str(number)
+
+
+def recognises(text: str) -> bool:
+    """Whether the first line that is not empty is a class number and numbers enough for a box."""
+    first = next((line for line in text.splitlines() if line.strip()), None)
+    if first is None:
+        return True  # an image without objects
+    values = _numbers(first)
+    return values is not None and len(values) >= 5 and values[0] == int(values[0]) and values[0] >= 0
+
+
+def read(text: str, classes: YoloClasses, into: Collector) -> None:
+    """A shape per line; what is no object is reported by its line, which counts from 0."""
+    for source, line in enumerate(text.splitlines()):
+        if not line.strip():
+            continue
+        values = _numbers(line)
+        if values is None or len(values) < 5 or not math.isfinite(values[0]) or values[0] != int(values[0]):
+            into.report(f"Line {source} is no class number with the numbers of an object.")
+            continue
+        _add(values[1:], source, classes.label(int(values[0])), classes.keypoints, into)
+
+
+def _add(
+    values: Sequence[float], source: int, label: str, keypoints: tuple[int, int] | None, into: Collector
+) -> None:
+    if keypoints is not None and len(values) == 4 + keypoints[0] * keypoints[1]:
+        points = _pose(values[4:], keypoints[1], into)
+        add_shape(into, source, label=label, box=_box(values, into), points=points)
+    elif len(values) <= 5:
+        add_shape(into, source, label=label, box=_box(values, into))
+    elif len(values) % 2 == 0:
+        add_shape(into, source, label=label, polygons=[_points(values, into)])
+    elif (len(values) - 4) % 3 == 0:
+        add_shape(into, source, label=label, box=_box(values, into), points=_pose(values[4:], 3, into))
+    else:
+        into.report(
+            f"Line {source} has {len(values)} numbers, which are neither a box, a polygon nor a pose."
+        )
+
+
+def _box(values: Sequence[float], into: Collector) -> tuple[float, float, float, float]:
+    x, y, width, height = values[:4]
+    across, down = into.image.width, into.image.height
+    return (
+        (x - width / 2) * across,
+        (y - height / 2) * down,
+        (x + width / 2) * across,
+        (y + height / 2) * down,
+    )
+
+
+def _points(values: Sequence[float], into: Collector) -> list[Point]:
+    across, down = into.image.width, into.image.height
+    return [(x * across, y * down) for x, y in zip(values[::2], values[1::2], strict=True)]
+
+
+def _pose(values: Sequence[float], step: int, into: Collector) -> list[Point]:
+    """Keypoints that are labelled: visibility above 0, or where there is none, not at (0, 0)."""
+    rows = [values[i : i + step] for i in range(0, len(values), step)]
+    seen = [row for row in rows if (row[2] > 0 if step == 3 else any(row[:2]))]
+    return _points([value for row in seen for value in row[:2]], into)
+
+
+def _numbers(line: str) -> list[float] | None:
+    words = line.split(None, MOST_NUMBERS)
+    try:
+        return [float(word) for word in words]
+    except ValueError:
+        return None

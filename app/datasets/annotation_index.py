@@ -1,0 +1,311 @@
+"""Which annotations belong to which image of a set: files beside it, in a folder like its own, or of all.
+
+Looked for in this order, the first that is found counts: a JSON file of the image's name; a VOC file; a YOLO
+or KITTI file; what the COCO and CVAT documents of the whole set say. Files are only ever read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+from xml.etree import ElementTree as ET
+
+import yaml
+
+from app.annotations import coco, cvat, kitti, voc, xml_text, yolo
+from app.annotations.json_text import JsonValue, parse
+from app.annotations.reading import read_geometry
+from app.annotations.shapes import Collector, ImageGeometry, ImageRef
+from app.annotations.yolo import YoloClasses
+from app.errors import SimtrueError
+
+MOST_TEXT_BYTES = 64 << 20
+"""Of one label file of an image."""
+MOST_SET_BYTES = 1 << 30
+"""Of a document about a whole set."""
+MOST_SET_VALUES = 50_000_000
+YOLO_SETTINGS = frozenset({"data.yaml", "data.yml", "dataset.yaml", "dataset.yml"})
+YOLO_NAMES = frozenset({"classes.txt", "obj.names", "labels.txt"})
+_TWIN_FOLDERS = {"images": "labels", "jpegimages": "Annotations", "image_2": "label_2", "image_3": "label_2"}
+"""Folders of images, and their twins of label files; VOC's, YOLO's and KITTI's."""
+_WORD = re.compile(r"[a-z]+|[0-9]+")
+
+
+class Source(Protocol):
+    """The annotations of one image."""
+
+    @property
+    def where(self) -> str:
+        """The file they are in, for people."""
+        ...
+
+    def read(self, image: ImageRef) -> ImageGeometry:
+        """The geometry for the image; SimtrueError or OSError when the file cannot be read."""
+        ...
+
+
+@dataclass(frozen=True)
+class JsonBeside:
+    """A JSON document about one image."""
+
+    path: Path
+
+    @property
+    def where(self) -> str:
+        """Its name."""
+        return self.path.name
+
+    def read(self, image: ImageRef) -> ImageGeometry:
+        """By whichever reader knows it."""
+        geometry = read_geometry(parse(self.path.read_bytes()), [image])
+        (found,) = geometry.images
+        return ImageGeometry(found.shapes, (*geometry.problems, *found.problems))
+
+
+@dataclass(frozen=True)
+class VocFile:
+    """An XML file about one image."""
+
+    path: Path
+
+    @property
+    def where(self) -> str:
+        """Its name."""
+        return self.path.name
+
+    def read(self, image: ImageRef) -> ImageGeometry:
+        """Its boxes; nothing from XML of another kind."""
+        root, collector = (
+            xml_text.parse(_bounded(self.path, MOST_TEXT_BYTES), what=self.where),
+            Collector(image),
+        )
+        if voc.recognises(root):
+            voc.read(root, collector)
+        return collector.finish()
+
+
+@dataclass(frozen=True)
+class TextFile:
+    """A text file about one image, YOLO's or KITTI's."""
+
+    path: Path
+    classes: YoloClasses
+
+    @property
+    def where(self) -> str:
+        """Its name."""
+        return self.path.name
+
+    def read(self, image: ImageRef) -> ImageGeometry:
+        """Its objects; nothing from text of another kind."""
+        text, collector = _bounded(self.path, MOST_TEXT_BYTES).decode("utf-8", "replace"), Collector(image)
+        if kitti.recognises(text):
+            kitti.read(text, collector)
+        elif yolo.recognises(text):
+            yolo.read(text, self.classes, collector)
+        return collector.finish()
+
+
+@dataclass(frozen=True)
+class PartOfSet:
+    """What documents about the whole set say about one image: COCO documents of its own, CVAT elements."""
+
+    names: tuple[str, ...]
+    parts: tuple[JsonValue | ET.Element, ...]
+
+    @property
+    def where(self) -> str:
+        """The documents' names."""
+        return ", ".join(self.names)
+
+    def read(self, image: ImageRef) -> ImageGeometry:
+        """The shapes of all of them, one after the other."""
+        collector = Collector(image)
+        for part in self.parts:
+            if isinstance(part, ET.Element):
+                cvat.read(part, collector)
+                continue
+            (found,) = read_geometry(part, [image]).images
+            collector.shapes.extend(found.shapes)
+            for problem in found.problems:
+                collector.report(problem)
+        return collector.finish()
+
+
+@dataclass
+class AnnotationIndex:
+    """The annotations of a set, by the path of the image below it."""
+
+    sources: dict[str, Source] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    """Sentences about files that could not be used, and images that are named and not there."""
+
+    def of(self, image: str) -> Source | None:
+        """The annotations of an image, None where there are none."""
+        return self.sources.get(image)
+
+
+def index_annotations(files: Mapping[str, Path], images: Sequence[str]) -> AnnotationIndex:
+    """Find the annotations of `images`, all paths below the set with `/`; `files` are all of its files."""
+    index = AnnotationIndex()
+    classes = _Classes(files, index)
+    stems = {PurePosixPath(image).with_suffix("").as_posix() for image in images}
+    of_set = _parts_of_set(
+        {name: path for name, path in files.items() if _may_be_of_set(PurePosixPath(name), stems)},
+        images,
+        index,
+    )
+    for image in images:
+        source = _beside(PurePosixPath(image), files, classes) or of_set.get(image)
+        if source is not None:
+            index.sources[image] = source
+    return index
+
+
+def _beside(image: PurePosixPath, files: Mapping[str, Path], classes: _Classes) -> Source | None:
+    """The label file of the image's name: beside it, or in the twin of its folder."""
+    for suffix in (".json", ".xml", ".txt"):
+        for candidate in _candidates(image, suffix):
+            path = files.get(candidate)
+            if path is None or candidate.rpartition("/")[2] in YOLO_NAMES:
+                continue
+            if suffix == ".json":
+                return JsonBeside(path)
+            return VocFile(path) if suffix == ".xml" else TextFile(path, classes.nearest(candidate))
+    return None
+
+
+def _candidates(image: PurePosixPath, suffix: str) -> Iterator[str]:
+    yield image.with_suffix(suffix).as_posix()
+    for place, folder in enumerate(image.parent.parts):
+        twin = _TWIN_FOLDERS.get(folder.lower())
+        if twin is not None:
+            parts = (*image.parts[:place], twin, *image.parts[place + 1 :])
+            yield PurePosixPath(*parts).with_suffix(suffix).as_posix()
+
+
+class _Classes:
+    """Class names and keypoints of YOLO sets: of the settings file nearest above a label file."""
+
+    def __init__(self, files: Mapping[str, Path], index: AnnotationIndex) -> None:
+        self._by_folder: dict[str, YoloClasses] = {}
+        for name in sorted(files, key=lambda name: name.rpartition("/")[2] in YOLO_SETTINGS):
+            folder, _, base = name.rpartition("/")
+            if base not in YOLO_SETTINGS | YOLO_NAMES:
+                continue
+            try:
+                found = _read_classes(files[name], base)
+            except (OSError, ValueError, yaml.YAMLError) as error:
+                index.problems.append(f"{name} cannot be read: {' '.join(str(error).split())[:200]}.")
+                continue
+            if found is not None:
+                self._by_folder[folder] = found  # settings come after plain lists of names, and win
+
+    def nearest(self, name: str) -> YoloClasses:
+        folder = name
+        while folder:
+            folder = folder.rpartition("/")[0]
+            if folder in self._by_folder:
+                return self._by_folder[folder]
+        return self._by_folder.get("", YoloClasses())
+
+
+def _read_classes(path: Path, base: str) -> YoloClasses | None:
+    text = _bounded(path, MOST_TEXT_BYTES).decode("utf-8")
+    if base in YOLO_NAMES:
+        return YoloClasses(tuple(line.strip()[:200] for line in text.splitlines() if line.strip()))
+    settings = yaml.safe_load(text)
+    if not isinstance(settings, dict) or "names" not in settings:
+        return None
+    names: object = settings["names"]
+    shape: object = settings.get("kpt_shape")
+    if isinstance(names, dict):
+        numbers = [number for number in names if isinstance(number, int) and 0 <= number < 100_000]
+        names = [names.get(number, number) for number in range(max(numbers, default=-1) + 1)]
+    if not isinstance(names, list):
+        return None
+    return YoloClasses(tuple(str(name)[:200] for name in names), _pose(shape))
+
+
+def _pose(shape: object) -> tuple[int, int] | None:
+    """`kpt_shape`: keypoints, and numbers of each."""
+    if not isinstance(shape, list) or len(shape) != 2:
+        return None
+    count, numbers = shape
+    fits = isinstance(count, int) and count > 0 and numbers in (2, 3)
+    return (count, int(numbers)) if fits else None
+
+
+def _may_be_of_set(name: PurePosixPath, stems: set[str]) -> bool:
+    """JSON and XML files that are not the label file of a single image."""
+    return name.suffix.lower() in (".json", ".xml") and name.with_suffix("").as_posix() not in stems
+
+
+def _parts_of_set(
+    documents: Mapping[str, Path], images: Sequence[str], index: AnnotationIndex
+) -> dict[str, PartOfSet]:
+    """For each image what the COCO and CVAT documents among these files say about it."""
+    by_base: dict[str, list[str]] = {}
+    for image in images:
+        by_base.setdefault(image.rpartition("/")[2], []).append(image)
+    found: dict[str, list[tuple[str, JsonValue | ET.Element]]] = {}
+    for name, path in documents.items():
+        missing = 0
+        try:
+            for named, part in _split(path):
+                if (meant := _image_of(named, name, by_base)) is None:
+                    missing += 1
+                else:
+                    found.setdefault(meant, []).append((PurePosixPath(name).name, part))
+        except (SimtrueError, OSError) as error:
+            detail = error.detail if isinstance(error, SimtrueError) else f"{error.strerror or error}."
+            index.problems.append(f"{name} is not read as annotations: {detail}")
+        if missing:
+            index.problems.append(
+                f"{name} names {missing} images that are not in the set, or more than once."
+            )
+    return {
+        image: PartOfSet(tuple(name for name, _ in parts), tuple(part for _, part in parts))
+        for image, parts in found.items()
+    }
+
+
+def _split(path: Path) -> Iterator[tuple[str, JsonValue | ET.Element]]:
+    """(image as it is named there, what is said about it); nothing from a file of another kind."""
+    if path.suffix.lower() == ".xml":
+        root = xml_text.parse(_bounded(path, MOST_SET_BYTES), what=path.name)
+        if cvat.recognises(root):
+            yield from cvat.entries(root)
+        return
+    document = parse(_bounded(path, MOST_SET_BYTES), what=path.name, most_values=MOST_SET_VALUES)
+    if coco.recognises(document):
+        yield from coco.split(document)
+
+
+def _image_of(named: str, document: str, by_base: Mapping[str, Sequence[str]]) -> str | None:
+    """The image of the set that a document means: of those whose path ends so, the only one, or the only one
+    in a folder that shares most words with the document's name (`instances_train.json`, `train/0001.png`).
+    """
+    asked = PurePosixPath(named.replace("\\", "/"))
+    same = by_base.get(asked.name, ())
+    ending = [image for image in same if f"/{image}".endswith(f"/{asked.as_posix().lstrip('./')}")] or same
+    if len(ending) > 1:
+        words = _words(PurePosixPath(document).with_suffix("").as_posix())
+        shared = [len(_words(image.rpartition("/")[0]) & words) for image in ending]
+        ending = [image for image, count in zip(ending, shared, strict=True) if count == max(shared)]
+    return ending[0] if len(ending) == 1 else None
+
+
+def _words(text: str) -> set[str]:
+    return set(_WORD.findall(text.lower()))
+
+
+def _bounded(path: Path, most: int) -> bytes:
+    with path.open("rb") as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise OSError(f"it is longer than {most} bytes")
+    return data

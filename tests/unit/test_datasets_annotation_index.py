@@ -1,0 +1,252 @@
+"""The annotations of drawn sets, read from every format, come out at the pixels they were drawn at."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from app.annotations.shapes import ImageGeometry, ImageRef, Shape
+from app.datasets.annotation_index import AnnotationIndex, index_annotations
+
+WIDTH, HEIGHT = 64, 48
+BOX = (10.0, 12.0, 30.0, 24.0)
+"""x1, y1, x2, y2 of the one object that is drawn."""
+OUTLINE = [(10.0, 12.0), (30.0, 12.0), (30.0, 24.0), (10.0, 24.0)]
+
+
+def index_of(root: Path, image: str) -> AnnotationIndex:
+    files = {path.relative_to(root).as_posix(): path for path in root.rglob("*") if path.is_file()}
+    return index_annotations(files, [image])
+
+
+def read(root: Path, image: str) -> ImageGeometry:
+    source = index_of(root, image).of(image)
+    assert source is not None
+    return source.read(ImageRef(Path(image).name, WIDTH, HEIGHT))
+
+
+def write(root: Path, name: str, content: str) -> None:
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+
+
+def normalised(points: list[tuple[float, float]]) -> str:
+    return " ".join(f"{x / WIDTH:.6f} {y / HEIGHT:.6f}" for x, y in points)
+
+
+def yolo_box() -> str:
+    x1, y1, x2, y2 = BOX
+    return f"{(x1 + x2) / 2 / WIDTH} {(y1 + y2) / 2 / HEIGHT} {(x2 - x1) / WIDTH} {(y2 - y1) / HEIGHT}"
+
+
+def yolo_detection(root: Path) -> str:
+    write(root, "data.yaml", "names:\n  0: cat\n  1: dog\n")
+    write(root, "train/labels/a.txt", f"1 {yolo_box()}\n")
+    return "train/images/a.png"
+
+
+def yolo_with_confidence(root: Path) -> str:
+    write(root, "classes.txt", "cat\ndog\n")
+    write(root, "a.txt", f"1 {yolo_box()} 0.93\n")
+    return "a.png"
+
+
+def yolo_polygon(root: Path) -> str:
+    write(root, "data.yaml", "names: [cat, dog]\n")
+    write(root, "labels/train/a.txt", f"1 {normalised([*OUTLINE, (20.0, 18.0)])}\n")
+    return "images/train/a.png"
+
+
+def yolo_turned_box(root: Path) -> str:
+    write(root, "data.yaml", "names: [cat, dog]\n")
+    write(root, "labels/a.txt", f"\n1 {normalised(OUTLINE)}\n")
+    return "images/a.png"
+
+
+def yolo_pose(root: Path) -> str:
+    write(root, "data.yaml", "names: [cat, dog]\nkpt_shape: [2, 3]\n")
+    write(
+        root,
+        "labels/a.txt",
+        f"1 {yolo_box()} {12 / WIDTH} {14 / HEIGHT} 2 0 0 0\n",
+    )
+    return "images/a.png"
+
+
+def voc(root: Path) -> str:
+    write(
+        root,
+        "VOC2012/Annotations/a.xml",
+        f"<annotation><filename>a.jpg</filename><size><width>{WIDTH}</width><height>{HEIGHT}</height></size>"
+        "<object><name>dog</name><bndbox><xmin>11</xmin><ymin>13</ymin><xmax>30</xmax><ymax>24</ymax></bndbox>"
+        "</object></annotation>",
+    )
+    return "VOC2012/JPEGImages/a.jpg"
+
+
+def kitti(root: Path) -> str:
+    write(
+        root,
+        "training/label_2/000001.txt",
+        "dog 0.00 0 -1.57 10.00 12.00 30.00 24.00 1.5 1.6 3.9 1.0 1.5 8.4 -1.5\n"
+        "DontCare -1 -1 -10 1 2 3 4 -1 -1 -1 -1000 -1000 -1000 -10\n",
+    )
+    return "training/image_2/000001.png"
+
+
+def coco(root: Path) -> str:
+    document = {
+        "images": [{"id": 7, "file_name": "a.png", "width": WIDTH, "height": HEIGHT}],
+        "categories": [{"id": 1, "name": "dog"}],
+        "annotations": [{"id": 1, "image_id": 7, "category_id": 1, "bbox": [10, 12, 20, 12]}],
+    }
+    write(root, "annotations/instances_train.json", json.dumps(document))
+    return "train/a.png"
+
+
+def cvat(root: Path) -> str:
+    write(
+        root,
+        "annotations.xml",
+        f'<annotations><meta/><image id="0" name="train/a.png" width="{WIDTH}" height="{HEIGHT}">'
+        '<box label="dog" xtl="10" ytl="12" xbr="30" ybr="24"/></image></annotations>',
+    )
+    return "images/train/a.png"
+
+
+def labelme(root: Path) -> str:
+    shape = {"label": "dog", "shape_type": "rectangle", "points": [[10, 12], [30, 24]]}
+    write(root, "a.json", json.dumps({"imagePath": "a.png", "flags": {}, "shapes": [shape]}))
+    return "a.png"
+
+
+FORMATS = [
+    yolo_detection, yolo_with_confidence, yolo_polygon, yolo_turned_box, yolo_pose, voc, kitti, coco, cvat,
+    labelme,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("draw", FORMATS)
+def test_an_object_is_read_where_it_was_drawn(tmp_path: Path, draw: Callable[[Path], str]) -> None:
+    image = draw(tmp_path)
+
+    geometry = read(tmp_path, image)
+
+    assert geometry.problems == ()
+    (shape,) = geometry.shapes
+    assert (shape.x1, shape.y1, shape.x2, shape.y2) == pytest.approx(BOX, abs=1e-3)
+    assert shape.label == "dog"
+
+
+def only(root: Path, image: str) -> Shape:
+    (shape,) = read(root, image).shapes
+    return shape
+
+
+def test_a_pose_keeps_only_the_keypoints_that_are_labelled(tmp_path: Path) -> None:
+    shape = only(tmp_path, yolo_pose(tmp_path))
+    (point,) = shape.points
+    assert point == pytest.approx((12.0, 14.0))
+
+
+def test_polygons_keep_their_corners(tmp_path: Path) -> None:
+    shape = only(tmp_path, yolo_polygon(tmp_path))
+    assert shape.kind == "polygon"
+    assert len(shape.polygons[0]) == 5
+
+
+def test_a_turned_cvat_box_is_its_four_corners(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        "set.xml",
+        f'<annotations><image name="a.png" width="{WIDTH}" height="{HEIGHT}">'
+        '<box label="dog" xtl="10" ytl="12" '
+        'xbr="30" ybr="24" rotation="90"/><polygon label="dog" points="1,2;3,4;5,2"/>'
+        '<points label="eye" points="6,7"/><ellipse label="dog" cx="20" cy="18" rx="10" ry="6"/>'
+        '<mask label="dog" rle="4" left="10" top="12" width="20" height="12"/></image></annotations>',
+    )
+    turned, polygon, points, ellipse, mask = read(tmp_path, "a.png").shapes
+    assert (turned.x1, turned.y1, turned.x2, turned.y2) == pytest.approx((14, 8, 26, 28))
+    assert polygon.polygons == (((1.0, 2.0), (3.0, 4.0), (5.0, 2.0)),)
+    assert points.points == ((6.0, 7.0),)
+    assert all((one.x1, one.y1, one.x2, one.y2) == BOX for one in (ellipse, mask))
+
+
+def test_images_of_one_name_are_told_apart_by_the_folder(tmp_path: Path) -> None:
+    for split, label in (("train", 1), ("val", 2)):
+        document = {
+            "images": [{"id": 1, "file_name": "a.png"}],
+            "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}],
+            "annotations": [{"id": 1, "image_id": 1, "category_id": label, "bbox": [1, 2, 3, 4]}],
+        }
+        write(tmp_path, f"annotations/instances_{split}2017.json", json.dumps(document))
+    files = {path.relative_to(tmp_path).as_posix(): path for path in tmp_path.rglob("*") if path.is_file()}
+
+    index = index_annotations(files, ["train2017/a.png", "val2017/a.png", "test2017/a.png"])
+
+    found = {}
+    for image in ("train2017/a.png", "val2017/a.png"):
+        source = index.of(image)
+        assert source is not None
+        found[image] = [shape.label for shape in source.read(ImageRef("a.png", WIDTH, HEIGHT)).shapes]
+    assert found == {"train2017/a.png": ["cat"], "val2017/a.png": ["dog"]}
+    assert index.of("test2017/a.png") is None
+    assert index.problems == []
+
+
+def test_several_documents_about_one_image_are_all_read(tmp_path: Path) -> None:
+    coco(tmp_path)
+    cvat(tmp_path)
+    write(tmp_path, "annotations/other.json", '{"info": "nothing to do with it"}')
+    assert len(read(tmp_path, "train/a.png").shapes) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("set.xml", "<annotations><image", "set.xml is not read as annotations: set.xml is no valid XML"),
+        ("set.xml", '<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>', "declares a document type"),
+        ("set.json", "{", "set.json is not read as annotations"),
+        ("data.yaml", "names: [", "data.yaml cannot be read"),
+        ("set.json", '{"images": [{"id": 1, "file_name": "b.png"}], "annotations": []}', "names 1 images"),
+    ],
+)
+def test_files_that_cannot_be_used_are_told(tmp_path: Path, name: str, content: str, sentence: str) -> None:
+    write(tmp_path, name, content)
+    (problem,) = index_of(tmp_path, "a.png").problems
+    assert sentence in problem
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("a.txt", "1 0.5 0.5 0.1 0.1\n1 0.5\n", "Line 1 is no class number"),
+        ("a.txt", "1 0.5 0.5 0.1 0.1\n1 nan 0.5 0.1 0.1\n", "not a finite number"),
+        ("a.txt", "1 0.5 0.5 0.1 0.1\n1 2.5 0.5 0.1 0.1\n", "lies outside"),
+        ("a.txt", "1 0.5 0.5 0.1 0.1\nx\n", "Line 1 is no class number"),
+        ("a.txt", "1 0.5 0.5 0.1 0.1\n1 1 2 3 4 5 6 7 8 9\n", "neither a box, a polygon nor a pose"),
+        ("a.txt", f"dog {'0 ' * 14}\ndog 1\n", "Line 1 is no object of 15 columns"),
+        ("a.xml", "<annotation><object><name>a</name></object></annotation>", "Object 0 has no bndbox"),
+        (
+            "a.xml",
+            "<annotation><filename>a</filename><size><width>9</width><height>9</height></size></annotation>",
+            "is 9 x 9, but it is 64 x 48",
+        ),
+    ],
+)
+def test_labels_that_are_wrong_are_reported_with_their_place(
+    tmp_path: Path, name: str, content: str, problem: str
+) -> None:
+    write(tmp_path, name, content)
+    assert any(problem in one for one in read(tmp_path, "a.png").problems)
+
+
+@pytest.mark.parametrize("content", ["", "\n", "a photograph of a dog\n"])
+def test_text_that_holds_no_objects_gives_no_shapes(tmp_path: Path, content: str) -> None:
+    write(tmp_path, "a.txt", content)
+    geometry = read(tmp_path, "a.png")
+    assert (geometry.shapes, geometry.problems) == ((), ())
