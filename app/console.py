@@ -111,9 +111,9 @@ def _show_problems(console: Console, of_files: Sequence[str], of_images: Sequenc
     """What is wrong with the annotations; they stay as they are."""
     sentences = [*of_files, *(f"{name}: {problem}" for name, problem in of_images)]
     if sentences:
-        console.print(
-            f"{len(sentences)} problems in the annotations, which stay as they are:", highlight=False
-        )
+        several = "s" * (len(sentences) > 1)
+        said = f"{len(sentences)} problem{several} in the annotations, which stay as they are:"
+        console.print(said, highlight=False)
         _show_list(console, sentences)
 
 

@@ -102,7 +102,7 @@ def test_a_set_is_measured_by_its_own_labels_which_stay_as_they_are(
 
     after = contents(tmp_path / "out")
     assert "2 refined (2 accepted), 3 copied, 0 failed" in result.output
-    assert "1 problems in the annotations" in result.output
+    assert "1 problem in the annotations" in result.output
     assert "images/train/b.png: Annotation 1 ('cat') lies outside its 24 x 16 image" in result.output
     assert {name for name in files if after[name] == files[name]} == {
         "data.yaml", "labels/train/a.txt", "labels/train/b.txt",
