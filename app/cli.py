@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from app.errors import SimtrueError
-from app.folder_plan import plan
+from app.folder_plan import plan, refuse_manifest
 from app.logs import configure_logs
 from app.options import OutputFormat, read_options
 from app.settings import Settings, load_settings
@@ -73,6 +73,13 @@ RefineAnyway = Annotated[
         "--refine", help="Pattern of images to refine although they look like labels; may be repeated."
     ),
 ]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say what would become of every file, and write nothing.")
+]
+ManifestFile = Annotated[
+    Path | None,
+    typer.Option(help="A JSON line per file goes here: its digests in and out, and all that was measured."),
+]
 
 
 @cli.command()
@@ -92,9 +99,8 @@ def refine(  # noqa: PLR0917 (typer makes each parameter a flag)
     ] = None,
     keep: Keep = None,
     refine_anyway: RefineAnyway = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would become of every file, and write nothing.")
-    ] = False,
+    manifest: ManifestFile = None,
+    dry_run: DryRun = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
 ) -> None:
     """Refine an image, or every image of a folder, without a server.
@@ -126,7 +132,8 @@ def refine(  # noqa: PLR0917 (typer makes each parameter a flag)
         if dry_run:
             show_plan(planned)
             return
-        summary = refine_with_progress(settings, model, options, planned)
+        refuse_manifest(manifest, planned, overwrite=overwrite)
+        summary = refine_with_progress(settings, model, options, planned, manifest)
     if summary.failures:
         raise typer.Exit(1)
 
@@ -149,9 +156,13 @@ def _settings(**flags: object) -> Settings:
 
 @contextmanager
 def _one_sentence() -> Iterator[None]:
-    """Turn an error of ours into one sentence on standard error and exit status 1."""
+    """Turn an error of ours, or of the disk, into one sentence on standard error and exit status 1."""
     try:
         yield
     except SimtrueError as error:
         typer.echo(f"simtrue: {error.detail}", err=True)
+        raise typer.Exit(1) from error
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        typer.echo(f"simtrue: {place}{error.strerror or error}", err=True)
         raise typer.Exit(1) from error

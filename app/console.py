@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
+from app.datasets.manifest import ManifestWriter
 from app.folder_plan import FolderPlan, PlannedFile
 from app.offline import FolderRun, Summary, refine_files
 from app.options import RefineOptions
@@ -23,9 +26,9 @@ LABEL_REASONS_SHOWN = 5
 
 
 def refine_with_progress(
-    settings: Settings, model: str | None, options: RefineOptions, plan: FolderPlan
+    settings: Settings, model: str | None, options: RefineOptions, plan: FolderPlan, manifest: Path | None
 ) -> Summary:
-    """Refine the planned files under a progress bar and say what became of them.
+    """Refine the planned files under a progress bar, write the manifest and say what became of them.
 
     Raises what opening the services and choosing the model raise; files that fail are in the summary.
     """
@@ -34,9 +37,12 @@ def refine_with_progress(
         run = FolderRun(services, services.models.get(model), options)
         served = run.model
         console.print(f"Model {served.name} v{served.version} on {served.provider}", highlight=False)
-        with _progress(console) as progress:
+        with (
+            _progress(console) as progress,
+            nullcontext() if manifest is None else ManifestWriter(manifest) as writer,
+        ):
             bar = progress.add_task("refining", total=len(plan.files))
-            summary = asyncio.run(refine_files(run, plan.files, lambda _: progress.advance(bar)))
+            summary = asyncio.run(refine_files(run, plan.files, lambda _: progress.advance(bar), writer))
     _show_summary(console, summary)
     _show_problems(console, plan.problems, summary.problems)
     _show_label_images(console, plan.files)

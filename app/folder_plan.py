@@ -73,6 +73,17 @@ def plan(
     return _checked(files, {_name(path, source): path for path in paths if path.is_file()}, overwrite)
 
 
+def refuse_manifest(manifest: Path | None, planned: FolderPlan, *, overwrite: bool) -> None:
+    """Refuse a manifest that would replace a file. Raises InvalidRequest."""
+    if manifest is None:
+        return
+    place = manifest.resolve()
+    if place in {path for file in planned.files for path in (file.source, file.target)}:
+        raise InvalidRequest(f"The manifest {manifest} is a file of the set itself; name another one.")
+    if place.exists() and not (overwrite and place.is_file()):
+        raise InvalidRequest(f"The manifest {manifest} exists already; --overwrite replaces it.")
+
+
 def _refuse_overlap(source: Path, target: Path) -> None:
     if not source.exists():
         raise InvalidRequest(f"There is nothing at {source}.")

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
+import hashlib
 import shutil
-import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import IO
 
 from app.annotations.shapes import ImageRef
+from app.datasets.manifest import ManifestWriter
+from app.durable import appearing
 from app.errors import InvalidRequest, SimtrueError
 from app.folder_plan import PlannedFile
+from app.image_report import report_of
 from app.options import RefineOptions
 from app.pixel_budget import PixelBudget
 from app.refinement import ImageJob, RefinedImage, refine_image
@@ -25,7 +25,7 @@ from app.refining.models import ServedModel
 from app.services import Services
 from app.settings import Settings
 
-PARTIAL_SUFFIX = ".simtrue-partial"
+COPIED_AT_ONCE = 1 << 20
 
 
 @dataclass
@@ -58,33 +58,91 @@ class FolderRun:
     options: RefineOptions
 
 
+@dataclass(frozen=True)
+class Digest:
+    """Of a file's bytes."""
+
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Written:
+    """What became of one file; `refined` is None for a copy."""
+
+    before: Digest
+    after: Digest
+    refined: RefinedImage | None = None
+
+
 async def refine_files(
-    run: FolderRun, files: Sequence[PlannedFile], on_done: Callable[[PlannedFile], None]
+    run: FolderRun,
+    files: Sequence[PlannedFile],
+    on_done: Callable[[PlannedFile], None],
+    manifest: ManifestWriter | None = None,
 ) -> Summary:
     """Refine and copy as planned. A file that fails is noted in the summary and stops nobody else.
 
-    `on_done` is called after every file. Target folders are made as needed.
+    `on_done` is called after every file. Target folders are made as needed. The `manifest` gets a line about
+    the run and one about every file; an OSError of its own ends the run.
     """
     summary = Summary()
     budget = PixelBudget(run.services.settings.max_pixels)
-    waiting = iter(files)
+    waiting = enumerate(files)
+    if manifest is not None:
+        manifest.put(0, _about_run(run))
 
     async def work() -> None:
-        for file in waiting:
+        for number, file in waiting:
+            written, failure = None, None
             try:
-                summary.count(file.name, await _write_one(run, file, budget))
+                written = await _write_one(run, file, budget)
+                summary.count(file.name, written.refined)
             except SimtrueError as error:
-                summary.failures.append((file.name, error.detail))
+                failure = error.detail
             except OSError as error:
-                summary.failures.append((file.name, f"{error.strerror or error}."))
+                failure = f"{error.strerror or error}."
+            if failure is not None:
+                summary.failures.append((file.name, failure))
+            if manifest is not None:
+                manifest.put(number + 1, _about_file(file, written, failure))
             on_done(file)
 
-    async with asyncio.TaskGroup() as group:
-        for _ in range(_workers(run.services.settings, len(files))):
-            group.create_task(work())
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(_workers(run.services.settings, len(files))):
+                group.create_task(work())
+    except* OSError as failed:  # the manifest's: those of files are in the summary
+        raise failed.exceptions[0] from failed
     summary.failures.sort()
     summary.problems.sort()
     return summary
+
+
+def _about_run(run: FolderRun) -> dict[str, object]:
+    return {
+        "model": {"name": run.model.name, "version": run.model.version},
+        "provider": run.model.provider,
+        "options": run.options.model_dump(mode="json"),
+    }
+
+
+def _about_file(file: PlannedFile, written: Written | None, failure: str | None) -> dict[str, object]:
+    """One line: what happened and why, the bytes before and after, and everything measured."""
+    entry: dict[str, object] = {"path": Path(file.name).as_posix()}
+    if written is None:
+        return {**entry, "action": "failed", "reason": failure}
+    entry["action"] = "copied" if written.refined is None else "refined"
+    if file.label_image is not None:
+        entry["reason"] = f"taken for a label image, because {file.label_image}"
+    if file.target.name != file.source.name:
+        entry["written_as"] = file.target.name
+    entry |= {"in": asdict(written.before), "out": asdict(written.after)}
+    if written.refined is not None:
+        told = report_of(written.refined).model_dump(mode="json", exclude={"index", "filename", "variant"})
+        where = None if file.annotations is None else file.annotations.where
+        entry |= {"annotations": where, **told}
+    return entry
 
 
 def _workers(settings: Settings, files: int) -> int:
@@ -92,18 +150,19 @@ def _workers(settings: Settings, files: int) -> int:
     return min(files, 2 * settings.max_batch_images, settings.max_queue_images)
 
 
-async def _write_one(run: FolderRun, file: PlannedFile, budget: PixelBudget) -> RefinedImage | None:
-    """Refine or copy one file; None for a copy."""
+async def _write_one(run: FolderRun, file: PlannedFile, budget: PixelBudget) -> Written:
+    """Refine or copy one file."""
     if file.problem is not None:
         raise InvalidRequest(f"Left out: {file.problem}.")
     in_codecs = partial(asyncio.get_running_loop().run_in_executor, run.services.codecs)
     if file.action == "copy":
-        await in_codecs(_copy, file.source, file.target)
-        return None
+        digest = await in_codecs(_copy, file.source, file.target)
+        return Written(digest, digest)
     job = await in_codecs(_read_job, run, file)
     (refined,) = await refine_image(run.services, job, budget)
     await in_codecs(_write, refined.data, file.source, file.target)
-    return refined
+    before, after = await in_codecs(_digests, job.data, refined.data)
+    return Written(before, after, refined)
 
 
 def _read_job(run: FolderRun, file: PlannedFile) -> ImageJob:
@@ -124,31 +183,22 @@ def _read_job(run: FolderRun, file: PlannedFile) -> ImageJob:
     )
 
 
-def _copy(source: Path, target: Path) -> None:
-    with source.open("rb") as reading, _appearing(target) as writing:
-        shutil.copyfileobj(reading, writing, 1 << 20)
+def _copy(source: Path, target: Path) -> Digest:
+    hashing, count = hashlib.sha256(), 0
+    with source.open("rb") as reading, appearing(target) as writing:
+        while part := reading.read(COPIED_AT_ONCE):
+            hashing.update(part)
+            count += writing.write(part)
         shutil.copystat(source, writing.name)
+    return Digest(hashing.hexdigest(), count)
+
+
+def _digests(before: bytes, after: bytes) -> tuple[Digest, Digest]:
+    one, other = (Digest(hashlib.sha256(data).hexdigest(), len(data)) for data in (before, after))
+    return one, other
 
 
 def _write(data: bytes, source: Path, target: Path) -> None:
-    with _appearing(target) as writing:
+    with appearing(target) as writing:
         writing.write(data)
         shutil.copymode(source, writing.name)
-
-
-@contextlib.contextmanager
-def _appearing(target: Path) -> Iterator[IO[bytes]]:
-    """A file that takes its name only when it is whole and on the disk."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(
-        dir=target.parent, prefix=".", suffix=PARTIAL_SUFFIX, delete=False
-    ) as file:
-        partial_path = Path(file.name)
-        try:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-            partial_path.replace(target)
-        except BaseException:
-            partial_path.unlink(missing_ok=True)
-            raise

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from starlette.responses import Response
 
+from app.image_report import report_of
 from app.refinement import RefinedImage
 from app.refining.models import ServedModel
 from app.routes.archive_names import names_in_archive, stem_of
-from app.routes.report import report_of
 
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)
 """Every entry's time, so that equal requests give equal archives."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -107,6 +109,61 @@ def test_a_set_is_measured_by_its_own_labels_which_stay_as_they_are(
     assert {name for name in files if after[name] == files[name]} == {
         "data.yaml", "labels/train/a.txt", "labels/train/b.txt",
     }  # fmt: skip
+
+
+def test_the_manifest_has_a_line_per_file_with_digests_and_measures(
+    model_root: Path, source: Path, tmp_path: Path
+) -> None:
+    (source / "bad.png").write_bytes(b"text")
+    target, manifest = tmp_path / "dst", tmp_path / "manifest.jsonl"
+
+    run(model_root, source, target, "--manifest", manifest, "--seed", 5, "--format", "webp")
+
+    about, *files = [json.loads(line) for line in manifest.read_bytes().splitlines()]
+    assert about["model"] == {"name": "grey", "version": 1}
+    assert about["options"]["seed"] == 5
+    assert [one["path"] for one in files] == sorted(contents(source), key=Path)
+    found = {one["path"]: one for one in files}
+    assert found["bad.png"]["action"] == "failed"
+    assert "is a text file" in found["bad.png"]["reason"]
+    assert found["masks/a.png"]["action"] == "copied"
+    assert "taken for a label image" in found["masks/a.png"]["reason"]
+    for name, entry in found.items():
+        if entry["action"] == "failed":
+            continue
+        written = (target / name).with_name(entry.get("written_as", Path(name).name))
+        for key, path in (("in", source / name), ("out", written)):
+            data = path.read_bytes()
+            assert entry[key] == {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    refined = found["a.png"]
+    assert (refined["action"], refined["written_as"], refined["verdict"]) == ("refined", "a.webp", "accepted")
+    assert refined["annotations"] == "a.json"
+    assert refined["preservation"][0]["structure_kept"] == pytest.approx(1.0, abs=0.05)
+
+
+def test_the_same_run_writes_the_same_manifest(model_root: Path, source: Path, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        run(model_root, source, tmp_path / name, "--manifest", tmp_path / f"{name}.jsonl")
+    assert (tmp_path / "one.jsonl").read_bytes() == (tmp_path / "two.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize("place", ["src/a.png", "dst/a.png", "there.jsonl"])
+def test_a_manifest_replaces_nothing(model_root: Path, source: Path, tmp_path: Path, place: str) -> None:
+    (tmp_path / "there.jsonl").write_bytes(b"mine")
+    result = run(model_root, source, tmp_path / "dst", "--manifest", tmp_path / place)
+    assert result.exit_code == 1
+    assert "The manifest" in result.output
+    assert (tmp_path / "there.jsonl").read_bytes() == b"mine"
+    assert not (tmp_path / "dst").exists()
+
+
+def test_a_manifest_that_cannot_be_written_is_one_sentence(
+    model_root: Path, source: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    result = run(model_root, source, tmp_path / "dst", "--manifest", tmp_path / "file/manifest.jsonl")
+    assert result.exit_code == 1
+    assert result.output.splitlines()[-1].startswith("simtrue: ")
 
 
 def test_images_to_keep_are_copied(model_root: Path, source: Path, tmp_path: Path) -> None:

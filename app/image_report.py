@@ -1,0 +1,80 @@
+"""What is told about one refined image: in JSON answers, in report.json and in manifests."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, Field
+
+from app.preservation.verdict import Verdict
+from app.refinement import Preservation, RefinedImage
+
+
+class PreservationReport(BaseModel):
+    """What became of the structure under one annotation; null where there was none to measure."""
+
+    annotation: int = Field(description="Position of the annotation in its list in the document.")
+    label: str | None
+    dx: float | None = Field(description="How far it moved to the right, in px.")
+    dy: float | None = Field(description="How far it moved down, in px.")
+    shift_px: float | None = Field(description="How far it moved, in px.")
+    structure_kept: float | None = Field(description="How much of it is left, 0 (gone) to 1 (all there).")
+
+
+class ImageReport(BaseModel):
+    """One refined image, without its bytes."""
+
+    index: int = Field(description="Position of its source among the images of the request, from 0.")
+    filename: str = Field(description="The name that the client claimed.")
+    variant: int
+    seed: int
+    strength_applied: float = Field(description="Below the strength asked for when it was softened.")
+    width: int
+    height: int
+    mode: str = Field(description="Pillow's mode of the picture as encoded: L, RGB, RGBA, I;16, …")
+    media_type: str
+    lossless: bool
+    verdict: Verdict = Field(
+        description="accepted: all that was measured is within the thresholds. softened: so at a lower "
+        "strength. kept_original: at none, so nothing was changed. below_thresholds: it is not, and only a "
+        "report was asked for. unchecked: there was nothing to measure."
+    )
+    preservation: tuple[PreservationReport, ...] | None = Field(
+        description="One entry per measured annotation; null without annotations."
+    )
+    problems: tuple[str, ...] = Field(description="What is wrong with the annotations of this image.")
+    notes: tuple[str, ...] = Field(description="What else a careful reader should know.")
+
+
+def report_of(image: RefinedImage) -> ImageReport:
+    """The report on one image."""
+    return ImageReport(
+        index=image.index,
+        filename=image.filename,
+        variant=image.variant,
+        seed=image.seed,
+        strength_applied=image.strength_applied,
+        width=image.width,
+        height=image.height,
+        mode=image.mode,
+        media_type=image.media_type,
+        lossless=image.lossless,
+        verdict=image.verdict,
+        preservation=None if image.preservation is None else tuple(map(_preservation, image.preservation)),
+        problems=image.problems,
+        notes=image.notes,
+    )
+
+
+def _preservation(entry: Preservation) -> PreservationReport:
+    drift = entry.drift
+    return PreservationReport(
+        annotation=entry.annotation,
+        label=entry.label,
+        dx=_rounded(drift.dx),
+        dy=_rounded(drift.dy),
+        shift_px=_rounded(drift.shift_px),
+        structure_kept=_rounded(drift.structure_kept),
+    )
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
