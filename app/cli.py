@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from app.datasets.boxed import opened_set, packed_set
 from app.errors import SimtrueError
 from app.folder_plan import plan, refuse_manifest
 from app.logs import configure_logs
@@ -84,8 +85,12 @@ ManifestFile = Annotated[
 
 @cli.command()
 def refine(  # noqa: PLR0917 (typer makes each parameter a flag)
-    source: Annotated[Path, typer.Argument(help="An image, or a folder of images and other files.")],
-    target: Annotated[Path, typer.Argument(help="Where the results go; never inside the source.")],
+    source: Annotated[
+        Path, typer.Argument(help="An image, or a data set: a folder, a zip, tar, tar.gz or tar.zst.")
+    ],
+    target: Annotated[
+        Path, typer.Argument(help="Where the results go: a folder, or an archive by its name.")
+    ],
     model: Annotated[str | None, typer.Option(help="Model to refine with; none takes the default.")] = None,
     models: Models = None,
     device: Device = None,
@@ -103,15 +108,15 @@ def refine(  # noqa: PLR0917 (typer makes each parameter a flag)
     dry_run: DryRun = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
 ) -> None:
-    """Refine an image, or every image of a folder, without a server.
+    """Refine an image, or every image of a data set, without a server.
 
-    Images keep path, size, mode and format; every other file is copied byte for byte. A JSON file beside an
-    image, of the same name, is read as its annotations, so that preservation is measured. Label images, such
-    as masks, are told by their folders and names, and copied; --keep and --refine overrule that.
+    Images keep path, size, mode and format; every other file is copied byte for byte. Annotations are found
+    and read, so that preservation is measured. Label images, such as masks, are told by their folders and
+    names, and copied; --keep and --refine overrule that.
     """
     from app.console import refine_with_progress, show_plan
 
-    with _one_sentence():
+    with _one_sentence(), ExitStack() as open_sets:
         settings = _settings(models=models, device=device)
         configure_logs("warning")
         asked = {
@@ -121,9 +126,11 @@ def refine(  # noqa: PLR0917 (typer makes each parameter a flag)
             "output": {"format": output_format},
         }
         options = read_options(json.dumps(asked), max_variants=1)
+        folder = open_sets.enter_context(opened_set(source, target.parent))
+        into = target if dry_run else open_sets.enter_context(packed_set(target, overwrite=overwrite))
         planned = plan(
-            source,
-            target,
+            folder,
+            into,
             output_format=output_format,
             keep=keep or [],
             refine=refine_anyway or [],

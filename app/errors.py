@@ -22,6 +22,10 @@ class InvalidJson(InvalidRequest):
     """A part of the request that should be JSON cannot be parsed."""
 
 
+class InvalidArchive(InvalidRequest):
+    """An archive is broken, or holds what could do harm when it is unpacked."""
+
+
 class TooManyImages(InvalidRequest):
     """One request carries more images than `max_images_per_request`."""
 
@@ -106,6 +110,7 @@ class HttpProblem(NamedTuple):
 HTTP_STATUS: dict[type[SimtrueError], HttpProblem] = {
     InvalidRequest: HttpProblem(400, "invalid-request", "The request is not understood"),
     InvalidJson: HttpProblem(400, "invalid-json", "The JSON cannot be parsed"),
+    InvalidArchive: HttpProblem(422, "invalid-archive", "The archive is refused"),
     TooManyImages: HttpProblem(400, "too-many-images", "Too many images in one request"),
     UnknownModel: HttpProblem(404, "unknown-model", "There is no such model"),
     NotAcceptable: HttpProblem(406, "not-acceptable", "None of the accepted media types can be produced"),

@@ -7,6 +7,8 @@ import io
 import json
 import logging
 import os
+import shutil
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from app.cli import cli
+from app.datasets.archive import unpack
 
 Picture = Callable[..., bytes]
 
@@ -164,6 +167,55 @@ def test_a_manifest_that_cannot_be_written_is_one_sentence(
     result = run(model_root, source, tmp_path / "dst", "--manifest", tmp_path / "file/manifest.jsonl")
     assert result.exit_code == 1
     assert result.output.splitlines()[-1].startswith("simtrue: ")
+
+
+@pytest.mark.parametrize("out", ["out", "out.zip", "out.tar", "out.tar.gz", "out.tar.zst"])
+def test_a_set_may_come_and_go_in_an_archive(
+    model_root: Path, source: Path, tmp_path: Path, out: str
+) -> None:
+    archive = shutil.make_archive(str(tmp_path / "set"), "gztar", source)
+
+    first = run(model_root, archive, tmp_path / "box" / out)
+    again = run(model_root, archive, tmp_path / "box" / out, "--overwrite")
+
+    assert (first.exit_code, again.exit_code) == (0, 0), first.output
+    target = tmp_path / "box" / out
+    assert [path.name for path in (tmp_path / "box").iterdir()] == [out]
+    if target.is_file():
+        (tmp_path / "open").mkdir()
+        unpack(target, tmp_path / "open")
+        target = tmp_path / "open"
+    run(model_root, source, tmp_path / "plain")
+    assert contents(target) == contents(tmp_path / "plain")
+
+
+def test_packing_the_same_set_twice_gives_the_same_bytes(
+    model_root: Path, source: Path, tmp_path: Path
+) -> None:
+    for kind in ("zip", "tar.gz", "tar.zst"):
+        one, two = (tmp_path / f"{name}.{kind}" for name in ("one", "two"))
+        for target in (one, two):
+            run(model_root, source, target)
+        assert one.read_bytes() == two.read_bytes()
+
+
+def test_an_archive_that_is_there_is_only_replaced_when_asked(
+    model_root: Path, source: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "out.zip").write_bytes(b"mine")
+    result = run(model_root, source, tmp_path / "out.zip")
+    assert (result.exit_code, (tmp_path / "out.zip").read_bytes()) == (1, b"mine")
+
+
+def test_a_hostile_archive_is_one_sentence_and_leaves_nothing(model_root: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        archive.writestr("a.txt", b"1")
+        archive.writestr("../../evil.txt", b"2")
+    (tmp_path / "box").mkdir()
+    result = run(model_root, tmp_path / "set.zip", tmp_path / "box" / "out")
+    assert result.exit_code == 1
+    assert "'set.zip' has a path that leads out of it: '../../evil.txt'" in result.output
+    assert list((tmp_path / "box").iterdir()) == []
 
 
 def test_images_to_keep_are_copied(model_root: Path, source: Path, tmp_path: Path) -> None:
