@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from app.annotations import coco, labelme, plain, unityeyes
+from app.annotations import coco, labelme, plain, solo, unityeyes
 from app.annotations.json_text import JsonValue
 from app.annotations.matching import Matching
 from app.annotations.shapes import ImageGeometry, ImageRef
@@ -26,7 +26,7 @@ class Reader(Protocol):
         ...
 
 
-READERS: tuple[Reader, ...] = (coco, labelme, unityeyes, plain)
+READERS: tuple[Reader, ...] = (coco, labelme, unityeyes, solo, plain)
 """In this order; the last one takes what is left. A new format is one file and one entry here."""
 
 

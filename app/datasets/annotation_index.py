@@ -1,7 +1,7 @@
 """Which annotations belong to which image of a set: files beside it, in a folder like its own, or of all.
 
 Looked for in this order, the first that is found counts: a JSON file of the image's name; a VOC file; a YOLO
-or KITTI file; what the COCO and CVAT documents of the whole set say. Files are only ever read.
+or KITTI file; what the documents about several images say: COCO's, CVAT's, SOLO's. Files are only ever read.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from xml.etree import ElementTree as ET
 
 import yaml
 
-from app.annotations import coco, cvat, kitti, voc, xml_text, yolo
+from app.annotations import coco, cvat, kitti, solo, voc, xml_text, yolo
 from app.annotations.json_text import JsonValue, parse
 from app.annotations.reading import read_geometry
 from app.annotations.shapes import Collector, ImageGeometry, ImageRef
@@ -111,7 +111,7 @@ class TextFile:
 
 @dataclass(frozen=True)
 class PartOfSet:
-    """What documents about the whole set say about one image: COCO documents of its own, CVAT elements."""
+    """What documents about several images say about one: JSON documents of its own, CVAT's elements."""
 
     names: tuple[str, ...]
     parts: tuple[JsonValue | ET.Element, ...]
@@ -247,7 +247,7 @@ def _may_be_of_set(name: PurePosixPath, stems: set[str]) -> bool:
 def _parts_of_set(
     documents: Mapping[str, Path], images: Sequence[str], index: AnnotationIndex
 ) -> dict[str, PartOfSet]:
-    """For each image what the COCO and CVAT documents among these files say about it."""
+    """For each image what the COCO, CVAT and SOLO documents among these files say about it."""
     by_base: dict[str, list[str]] = {}
     for image in images:
         by_base.setdefault(image.rpartition("/")[2], []).append(image)
@@ -283,15 +283,21 @@ def _split(path: Path) -> Iterator[tuple[str, JsonValue | ET.Element]]:
     document = parse(_bounded(path, MOST_SET_BYTES), what=path.name, most_values=MOST_SET_VALUES)
     if coco.recognises(document):
         yield from coco.split(document)
+    elif solo.recognises(document):
+        yield from solo.split(document)
 
 
 def _image_of(named: str, document: str, by_base: Mapping[str, Sequence[str]]) -> str | None:
-    """The image of the set that a document means: of those whose path ends so, the only one, or the only one
-    in a folder that shares most words with the document's name (`instances_train.json`, `train/0001.png`).
+    """The image of the set that a document means: of those whose path ends so the one beside the document, or
+    the only one, or the only one in a folder that shares most words with the document's name
+    (`instances_train.json`, `train/0001.png`).
     """
     asked = PurePosixPath(named.replace("\\", "/"))
     same = by_base.get(asked.name, ())
     ending = [image for image in same if f"/{image}".endswith(f"/{asked.as_posix().lstrip('./')}")] or same
+    beside = (PurePosixPath(document).parent / asked).as_posix()
+    if beside in ending:
+        return beside
     if len(ending) > 1:
         words = _words(PurePosixPath(document).with_suffix("").as_posix())
         shared = [len(_words(image.rpartition("/")[0]) & words) for image in ending]

@@ -81,7 +81,7 @@ _FORM: OpenApi = {
         "annotations": {
             "type": "string",
             "contentMediaType": "application/json",
-            "description": "JSON (COCO, LabelMe, UnityEyes or plain), once for the whole request or once per "
+            "description": "JSON (COCO, LabelMe, SOLO, UnityEyes or plain), once for the request or once per "
             "image in the same order. It comes back byte for byte.",
             "example": '{"objects": [{"label": "pupil", "box": [10.50, 8.0, 21.25, 17.0]}]}',
         },

@@ -19,7 +19,8 @@ OUTLINE = [(10.0, 12.0), (30.0, 12.0), (30.0, 24.0), (10.0, 24.0)]
 
 def index_of(root: Path, image: str) -> AnnotationIndex:
     files = {path.relative_to(root).as_posix(): path for path in root.rglob("*") if path.is_file()}
-    return index_annotations(files, [image])
+    others = [name for name in files if name.endswith((".png", ".jpg")) and name != image]
+    return index_annotations(files, [image, *others])
 
 
 def read(root: Path, image: str) -> ImageGeometry:
@@ -124,9 +125,28 @@ def labelme(root: Path) -> str:
     return "a.png"
 
 
+def unity_solo(root: Path) -> str:
+    for sequence in (0, 1, 10):
+        write(root, f"sequence.{sequence}/step10.camera.png", "")
+        box = {"labelName": "dog", "origin": [10 + 10 * (sequence != 1), 12], "dimension": [20, 12]}
+        annotations = [
+            {"@type": "type.unity.com/unity.solo.BoundingBox2DAnnotation", "values": [box]},
+            {"@type": "type.unity.com/unity.solo.SemanticSegmentationAnnotation", "filename": "x.png"},
+        ]
+        capture = {
+            "@type": "type.unity.com/unity.solo.RGBCamera",
+            "filename": "step10.camera.png",
+            "dimension": [WIDTH, HEIGHT],
+            "annotations": annotations,
+        }
+        document = {"frame": 0, "captures": [capture]}
+        write(root, f"sequence.{sequence}/step10.frame_data.json", json.dumps(document))
+    return "sequence.1/step10.camera.png"
+
+
 FORMATS = [
     yolo_detection, yolo_with_confidence, yolo_polygon, yolo_turned_box, yolo_pose, voc, kitti, coco, cvat,
-    labelme,
+    labelme, unity_solo,
 ]  # fmt: skip
 
 
@@ -174,6 +194,28 @@ def test_a_turned_cvat_box_is_its_four_corners(tmp_path: Path) -> None:
     assert polygon.polygons == (((1.0, 2.0), (3.0, 4.0), (5.0, 2.0)),)
     assert points.points == ((6.0, 7.0),)
     assert all((one.x1, one.y1, one.x2, one.y2) == BOX for one in (ellipse, mask))
+
+
+def test_keypoints_of_solo_leave_out_what_is_not_in_the_image(tmp_path: Path) -> None:
+    keypoints = [
+        {"location": [1, 2], "state": 2},
+        {"location": [3, 4], "state": 0},
+        {"location": [5, 6], "state": 1},
+    ]
+    annotation = {
+        "@type": "type.unity.com/unity.solo.KeypointAnnotation",
+        "keypoints": [{"labelName": "person", "keypoints": keypoints}],
+    }
+    bad = {"@type": "type.unity.com/unity.solo.BoundingBox2DAnnotation", "values": [{"origin": [1]}]}
+    capture = {
+        "@type": "type.unity.com/unity.solo.RGBCamera",
+        "filename": "a.png",
+        "annotations": [annotation, bad],
+    }
+    write(tmp_path, "frame_data.json", json.dumps({"captures": [capture]}))
+    geometry = read(tmp_path, "a.png")
+    assert [shape.points for shape in geometry.shapes] == [((1.0, 2.0), (5.0, 6.0))]
+    assert geometry.problems == ("Annotation 1 has no origin and dimension of 2 numbers each.",)
 
 
 def test_images_of_one_name_are_told_apart_by_the_folder(tmp_path: Path) -> None:
