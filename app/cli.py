@@ -12,7 +12,7 @@ import typer
 
 from app.datasets.boxed import opened_set, packed_set
 from app.errors import SimtrueError
-from app.folder_plan import plan, refuse_manifest
+from app.folder_plan import plan, refuse_papers
 from app.logs import configure_logs
 from app.options import OutputFormat, read_options
 from app.settings import Settings, load_settings
@@ -82,6 +82,11 @@ ManifestFile = Annotated[
     typer.Option(help="A JSON line per file goes here: its digests in and out, and all that was measured."),
 ]
 
+ReportFile = Annotated[
+    Path | None,
+    typer.Option(help="An HTML page goes here: verdicts, drift, the worst regions before and after."),
+]
+
 
 @cli.command()
 def refine(  # noqa: PLR0917 (typer makes each parameter a flag)
@@ -105,6 +110,7 @@ def refine(  # noqa: PLR0917 (typer makes each parameter a flag)
     keep: Keep = None,
     refine_anyway: RefineAnyway = None,
     manifest: ManifestFile = None,
+    report: ReportFile = None,
     dry_run: DryRun = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
 ) -> None:
@@ -114,7 +120,7 @@ def refine(  # noqa: PLR0917 (typer makes each parameter a flag)
     and read, so that preservation is measured. Label images, such as masks, are told by their folders and
     names, and copied; --keep and --refine overrule that.
     """
-    from app.console import refine_with_progress, show_plan
+    from app.console import Papers, refine_with_progress, show_plan
 
     with _one_sentence(), ExitStack() as open_sets:
         settings = _settings(models=models, device=device)
@@ -139,8 +145,8 @@ def refine(  # noqa: PLR0917 (typer makes each parameter a flag)
         if dry_run:
             show_plan(planned)
             return
-        refuse_manifest(manifest, planned, overwrite=overwrite)
-        summary = refine_with_progress(settings, model, options, planned, manifest)
+        refuse_papers((manifest, report), planned, overwrite=overwrite)
+        summary = refine_with_progress(settings, model, options, planned, Papers(manifest, report))
     if summary.failures:
         raise typer.Exit(1)
 

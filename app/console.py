@@ -6,14 +6,25 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
 from app.datasets.manifest import ManifestWriter
+from app.datasets.set_report import SetReport
+from app.durable import appearing
 from app.folder_plan import FolderPlan, PlannedFile
 from app.offline import FolderRun, Summary, refine_files
 from app.options import RefineOptions
@@ -21,14 +32,23 @@ from app.refining.models import ModelStatus
 from app.services import open_services
 from app.settings import Settings
 
+
+@dataclass(frozen=True)
+class Papers:
+    """Where the papers about a refined set go, if anywhere."""
+
+    manifest: Path | None = None
+    report: Path | None = None
+
+
 MAX_LISTED = 100
 LABEL_REASONS_SHOWN = 5
 
 
 def refine_with_progress(
-    settings: Settings, model: str | None, options: RefineOptions, plan: FolderPlan, manifest: Path | None
+    settings: Settings, model: str | None, options: RefineOptions, plan: FolderPlan, papers: Papers
 ) -> Summary:
-    """Refine the planned files under a progress bar, write the manifest and say what became of them.
+    """Refine the planned files under a progress bar, write the papers and say what became of them.
 
     Raises what opening the services and choosing the model raise; files that fail are in the summary.
     """
@@ -39,14 +59,42 @@ def refine_with_progress(
         console.print(f"Model {served.name} v{served.version} on {served.provider}", highlight=False)
         with (
             _progress(console) as progress,
-            nullcontext() if manifest is None else ManifestWriter(manifest) as writer,
+            nullcontext() if papers.manifest is None else ManifestWriter(papers.manifest) as manifest,
         ):
             bar = progress.add_task("refining", total=len(plan.files))
-            summary = asyncio.run(refine_files(run, plan.files, lambda _: progress.advance(bar), writer))
+            report = _report(settings, options, plan)
+            done = partial(_advance, progress, bar)
+            summary = asyncio.run(refine_files(run, plan.files, done, manifest, report))
+    if papers.report is not None:
+        with appearing(papers.report) as page:
+            page.write(report.render(_about(run, plan)).encode())
     _show_summary(console, summary)
     _show_problems(console, plan.problems, summary.problems)
     _show_label_images(console, plan.files)
     return summary
+
+
+def _advance(progress: Progress, bar: TaskID, _file: PlannedFile) -> None:
+    progress.advance(bar)
+
+
+def _report(settings: Settings, options: RefineOptions, plan: FolderPlan) -> SetReport:
+    limits = options.thresholds
+    report = SetReport(limits.max_shift_px, limits.min_structure_kept, settings.max_pixels)
+    for problem in plan.problems:
+        report.complain("", problem)
+    return report
+
+
+def _about(run: FolderRun, plan: FolderPlan) -> dict[str, str]:
+    options = run.options
+    return {
+        "model": f"{run.model.name} v{run.model.version} on {run.model.provider}",
+        "strength, seed": f"{options.strength:g}, {options.seed}",
+        "thresholds": f"moved at most {options.thresholds.max_shift_px:g} px, at least "
+        f"{options.thresholds.min_structure_kept:.0%} left; else {options.thresholds.below}",
+        "files": f"{len(plan.files)}",
+    }
 
 
 def show_plan(plan: FolderPlan) -> None:

@@ -73,15 +73,17 @@ def plan(
     return _checked(files, {_name(path, source): path for path in paths if path.is_file()}, overwrite)
 
 
-def refuse_manifest(manifest: Path | None, planned: FolderPlan, *, overwrite: bool) -> None:
-    """Refuse a manifest that would replace a file. Raises InvalidRequest."""
-    if manifest is None:
-        return
-    place = manifest.resolve()
-    if place in {path for file in planned.files for path in (file.source, file.target)}:
-        raise InvalidRequest(f"The manifest {manifest} is a file of the set itself; name another one.")
-    if place.exists() and not (overwrite and place.is_file()):
-        raise InvalidRequest(f"The manifest {manifest} exists already; --overwrite replaces it.")
+def refuse_papers(papers: Sequence[Path | None], planned: FolderPlan, *, overwrite: bool) -> None:
+    """Refuse a manifest or report that would replace a file. Raises InvalidRequest."""
+    places = [paper.resolve() for paper in papers if paper is not None]
+    if len(set(places)) < len(places):
+        raise InvalidRequest(f"The manifest and the report are both {places[0]}; name another file.")
+    of_set = {path for file in planned.files for path in (file.source, file.target)}
+    for place in places:
+        if place in of_set:
+            raise InvalidRequest(f"{place} is a file of the set itself; name another one.")
+        if place.exists() and not (overwrite and place.is_file()):
+            raise InvalidRequest(f"{place} exists already; --overwrite replaces it.")
 
 
 def _refuse_overlap(source: Path, target: Path) -> None:

@@ -13,13 +13,14 @@ from pathlib import Path
 
 from app.annotations.shapes import ImageRef
 from app.datasets.manifest import ManifestWriter
+from app.datasets.set_report import Region, SetReport
 from app.durable import appearing
 from app.errors import InvalidRequest, SimtrueError
 from app.folder_plan import PlannedFile
 from app.image_report import report_of
 from app.options import RefineOptions
 from app.pixel_budget import PixelBudget
-from app.refinement import ImageJob, RefinedImage, refine_image
+from app.refinement import ImageJob, Preservation, RefinedImage, refine_image
 from app.refining.images import measure
 from app.refining.models import ServedModel
 from app.services import Services
@@ -80,11 +81,12 @@ async def refine_files(
     files: Sequence[PlannedFile],
     on_done: Callable[[PlannedFile], None],
     manifest: ManifestWriter | None = None,
+    report: SetReport | None = None,
 ) -> Summary:
     """Refine and copy as planned. A file that fails is noted in the summary and stops nobody else.
 
     `on_done` is called after every file. Target folders are made as needed. The `manifest` gets a line about
-    the run and one about every file; an OSError of its own ends the run.
+    the run and one about every file; an OSError of its own ends the run. The `report` gathers for its page.
     """
     summary = Summary()
     budget = PixelBudget(run.services.settings.max_pixels)
@@ -94,16 +96,13 @@ async def refine_files(
 
     async def work() -> None:
         for number, file in waiting:
-            written, failure = None, None
-            try:
-                written = await _write_one(run, file, budget)
+            written, failure = await _attempt(run, file, budget, report)
+            if written is not None:
                 summary.count(file.name, written.refined)
-            except SimtrueError as error:
-                failure = error.detail
-            except OSError as error:
-                failure = f"{error.strerror or error}."
-            if failure is not None:
+            else:
                 summary.failures.append((file.name, failure))
+            if report is not None:
+                _tell(report, file, written, failure)
             if manifest is not None:
                 manifest.put(number + 1, _about_file(file, written, failure))
             on_done(file)
@@ -119,6 +118,18 @@ async def refine_files(
     return summary
 
 
+async def _attempt(
+    run: FolderRun, file: PlannedFile, budget: PixelBudget, report: SetReport | None
+) -> tuple[Written | None, str]:
+    """What became of a file, or None and why."""
+    try:
+        return await _write_one(run, file, budget, report), ""
+    except SimtrueError as error:
+        return None, error.detail
+    except OSError as error:
+        return None, f"{error.strerror or error}."
+
+
 def _about_run(run: FolderRun) -> dict[str, object]:
     return {
         "model": {"name": run.model.name, "version": run.model.version},
@@ -127,7 +138,7 @@ def _about_run(run: FolderRun) -> dict[str, object]:
     }
 
 
-def _about_file(file: PlannedFile, written: Written | None, failure: str | None) -> dict[str, object]:
+def _about_file(file: PlannedFile, written: Written | None, failure: str) -> dict[str, object]:
     """One line: what happened and why, the bytes before and after, and everything measured."""
     entry: dict[str, object] = {"path": Path(file.name).as_posix()}
     if written is None:
@@ -150,7 +161,23 @@ def _workers(settings: Settings, files: int) -> int:
     return min(files, 2 * settings.max_batch_images, settings.max_queue_images)
 
 
-async def _write_one(run: FolderRun, file: PlannedFile, budget: PixelBudget) -> Written:
+def _tell(report: SetReport, file: PlannedFile, written: Written | None, failure: str) -> None:
+    """What the report counts; the regions were told when the pixels were at hand."""
+    if written is None:
+        report.fail(file.name, failure)
+    elif written.refined is None:
+        report.fates["copied"] += 1
+        if file.label_image is not None:
+            report.label_images[file.label_image] += 1
+    else:
+        report.fates[written.refined.verdict.replace("_", " ")] += 1
+        for problem in written.refined.problems:
+            report.complain(file.name, problem)
+
+
+async def _write_one(
+    run: FolderRun, file: PlannedFile, budget: PixelBudget, report: SetReport | None
+) -> Written:
     """Refine or copy one file."""
     if file.problem is not None:
         raise InvalidRequest(f"Left out: {file.problem}.")
@@ -161,6 +188,9 @@ async def _write_one(run: FolderRun, file: PlannedFile, budget: PixelBudget) -> 
     job = await in_codecs(_read_job, run, file)
     (refined,) = await refine_image(run.services, job, budget)
     await in_codecs(_write, refined.data, file.source, file.target)
+    if report is not None and refined.preservation:
+        regions = _regions(job, refined.preservation)
+        await in_codecs(report.add_regions, file.name, regions, job.data, refined.data)
     before, after = await in_codecs(_digests, job.data, refined.data)
     return Written(before, after, refined)
 
@@ -181,6 +211,16 @@ def _read_job(run: FolderRun, file: PlannedFile) -> ImageJob:
         output_format=lambda _: file.output_format,
         deadline_s=None,
     )
+
+
+def _regions(job: ImageJob, preservation: Sequence[Preservation]) -> list[Region]:
+    """The measured annotations with their boxes."""
+    assert job.geometry is not None
+    boxes = {shape.source: (shape.x1, shape.y1, shape.x2, shape.y2) for shape in job.geometry.shapes}
+    return [
+        Region(one.label, boxes[one.annotation], one.drift.shift_px, one.drift.structure_kept)
+        for one in preservation
+    ]
 
 
 def _copy(source: Path, target: Path) -> Digest:

@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import os
+import re
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator
@@ -51,8 +52,8 @@ def source(tmp_path: Path, picture: Picture) -> Path:
     return tmp_path / "src"
 
 
-def run(model_root: Path, *words: object) -> Result:
-    flags = ["--models", str(model_root), "--device", "cpu", "--model", "grey"]
+def run(model_root: Path, *words: object, model: str = "grey") -> Result:
+    flags = ["--models", str(model_root), "--device", "cpu", "--model", model]
     return CliRunner().invoke(cli, ["refine", *map(str, words), *flags])
 
 
@@ -144,6 +145,36 @@ def test_the_manifest_has_a_line_per_file_with_digests_and_measures(
     assert refined["preservation"][0]["structure_kept"] == pytest.approx(1.0, abs=0.05)
 
 
+def test_the_report_shows_the_worst_first_and_escapes_what_comes_from_outside(
+    model_root: Path, tmp_path: Path, picture: Picture
+) -> None:
+    source, report = tmp_path / "set", tmp_path / "report.html"
+    source.mkdir()
+    for index in range(30):
+        (source / f"{index:02}.png").write_bytes(picture(size=(64, 48), seed=index))
+        box = {"label": "<b>cat</b>", "bbox": [8, 8, 40, 30]}
+        (source / f"{index:02}.json").write_text(json.dumps({"objects": [box]}))
+    (source / "05.json").write_text(json.dumps({"objects": [{"bbox": [0, 0, -5, 5]}]}))
+    (source / "<i>.png").write_bytes(b"text")
+    (source / "a_mask.png").write_bytes(picture())
+
+    run(model_root, source, tmp_path / "out", "--report", report, model="noisy")
+
+    page = report.read_text()
+    assert "<b>cat" not in page
+    assert "<i>" not in page
+    assert "&lt;b&gt;cat&lt;/b&gt;" in page
+    assert page.count('class="pair"') == 24
+    assert "29 annotations were measured" in page
+    assert "is named &#x27;a_mask.png&#x27;" in page
+    assert "has a box of negative size" in page
+    assert "<script" not in page
+    assert not re.search(r'(?:src|href)="(?!data:)', page)
+    left = [int(part) for part in re.findall(r"(\d+)% left", page)]
+    assert left
+    assert report.stat().st_size < 2 << 20
+
+
 def test_the_same_run_writes_the_same_manifest(model_root: Path, source: Path, tmp_path: Path) -> None:
     for name in ("one", "two"):
         run(model_root, source, tmp_path / name, "--manifest", tmp_path / f"{name}.jsonl")
@@ -155,7 +186,7 @@ def test_a_manifest_replaces_nothing(model_root: Path, source: Path, tmp_path: P
     (tmp_path / "there.jsonl").write_bytes(b"mine")
     result = run(model_root, source, tmp_path / "dst", "--manifest", tmp_path / place)
     assert result.exit_code == 1
-    assert "The manifest" in result.output
+    assert any(said in result.output for said in ("of the set itself", "exists already"))
     assert (tmp_path / "there.jsonl").read_bytes() == b"mine"
     assert not (tmp_path / "dst").exists()
 

@@ -1,0 +1,241 @@
+"""What became of a set, as one HTML page: verdicts, drift, and the regions that changed most."""
+
+from __future__ import annotations
+
+import base64
+import heapq
+import html
+import io
+import math
+import threading
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from app.refining.images import decode
+
+MOST_SHOWN: Final = 24
+MOST_LISTED: Final = 200
+PICTURE_PX: Final = 160
+"""Side of a picture on the page; it shows the region with its surroundings."""
+SMALLEST_CUT_PX: Final = 48
+BINS: Final = 20
+STYLE: Final = Path(__file__).with_name("set_report.css")
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Region:
+    """What was measured under one annotation; None where there was nothing to measure."""
+
+    label: str | None
+    box: Box
+    shift_px: float | None
+    structure_kept: float | None
+
+
+@dataclass(frozen=True, order=True)
+class _Shown:
+    """One of the regions that changed most; the worst compares highest."""
+
+    badness: float
+    image: str
+    region: Region = field(compare=False)
+    before: str = field(compare=False)
+    after: str = field(compare=False)
+
+
+@dataclass
+class SetReport:
+    """Gathers while a set is refined; memory does not grow with the set."""
+
+    max_shift_px: float
+    min_structure_kept: float
+    max_pixels: int
+    fates: Counter[str] = field(default_factory=Counter)
+    """Files by what became of them: a verdict, `copied`, `failed`."""
+    label_images: Counter[str] = field(default_factory=Counter)
+    """Images left alone, by the reason."""
+    failures: list[tuple[str, str]] = field(default_factory=list)
+    problems: list[tuple[str, str]] = field(default_factory=list)
+    _shift: NDArray[np.int64] = field(default_factory=lambda: np.zeros(BINS, np.int64))
+    _kept: NDArray[np.int64] = field(default_factory=lambda: np.zeros(BINS, np.int64))
+    _worst: list[_Shown] = field(default_factory=list)
+    unmeasured: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def fail(self, name: str, sentence: str) -> None:
+        """A file that could not be refined or copied."""
+        self.fates["failed"] += 1
+        _append(self.failures, (name, sentence))
+
+    def complain(self, name: str, problem: str) -> None:
+        """Something wrong with annotations; `name` is the image, or the file of annotations."""
+        _append(self.problems, (name, problem))
+
+    def add_regions(self, name: str, regions: Sequence[Region], before: bytes, after: bytes) -> None:
+        """What was measured in one image; its bytes are decoded only when it is among the worst.
+
+        May be called from several threads at once.
+        """
+        with self._lock:
+            for region in regions:
+                self._add(name, region, before, after)
+
+    def _add(self, name: str, region: Region, before: bytes, after: bytes) -> None:
+        if region.structure_kept is None:
+            self.unmeasured += 1
+            return
+        self._kept[_bin(region.structure_kept)] += 1
+        if region.shift_px is not None:
+            # Twice the threshold is the end of the scale; a threshold of 0 has none.
+            self._shift[_bin(region.shift_px / (2 * self.max_shift_px) if self.max_shift_px else 1.0)] += 1
+        badness = self._badness(region)
+        if len(self._worst) == MOST_SHOWN and badness <= self._worst[0].badness:
+            return
+        shown = _Shown(badness, name, region, *self._pictures(region.box, before, after))
+        heapq.heappush(self._worst, shown)
+        if len(self._worst) > MOST_SHOWN:
+            heapq.heappop(self._worst)
+
+    def _badness(self, region: Region) -> float:
+        """1 where a threshold is reached, 0 where nothing changed."""
+        lost = (1 - (region.structure_kept or 0.0)) / max(1 - self.min_structure_kept, 1e-6)
+        moved = math.inf if region.shift_px is None else region.shift_px / max(self.max_shift_px, 1e-6)
+        return max(lost, moved)
+
+    def _pictures(self, box: Box, before: bytes, after: bytes) -> tuple[str, str]:
+        one, other = (_cut(data, box, self.max_pixels) for data in (before, after))
+        return one, other
+
+    def render(self, about: Mapping[str, str]) -> str:
+        """The page: no script, nothing loaded from elsewhere. `about`: lines on how the set was refined."""
+        sections = (
+            _facts(about),
+            _table("Files", self.fates),
+            _table("Images left alone, because", self.label_images),
+            _list("Failed", self.failures),
+            _list("Wrong with the annotations, which stay as they are", self.problems),
+            self._drift(),
+            self._gallery(),
+        )
+        return (
+            '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">'
+            '<meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">'
+            "<title>A refined set – Simtrue</title>"
+            f"<style>{STYLE.read_text(encoding='utf-8')}</style></head>\n<body><main>"
+            "<h1>A refined set</h1>\n" + "\n".join(filter(None, sections)) + "\n</main></body></html>\n"
+        )
+
+    def _drift(self) -> str:
+        if not self._kept.any():
+            return "<section><h2>Preservation</h2><p>No annotation could be measured.</p></section>"
+        unmeasured = f" {self.unmeasured} had nothing to measure." if self.unmeasured else ""
+        kept = _histogram(self._kept, "structure left, 0 to 100 %", self.min_structure_kept)
+        moved = _histogram(
+            self._shift,
+            f"moved, 0 to {2 * self.max_shift_px:g} px and more; the line: {self.max_shift_px:g} px",
+            0.5,
+        )
+        return (
+            f"<section><h2>Preservation</h2><p>{int(self._kept.sum())} annotations were measured."
+            f"{unmeasured} The lines are the thresholds.</p>{kept}{moved}</section>"
+        )
+
+    def _gallery(self) -> str:
+        figures = "".join(map(_figure, sorted(self._worst, reverse=True)))
+        if not figures:
+            return ""
+        return f"<section><h2>Changed most</h2><p>Before and after, the worst first.</p>{figures}</section>"
+
+
+def _append(sentences: list[tuple[str, str]], sentence: tuple[str, str]) -> None:
+    if len(sentences) < MOST_LISTED:
+        sentences.append(sentence)
+
+
+def _bin(part: float) -> int:
+    return min(max(int(part * BINS), 0), BINS - 1)
+
+
+def _cut(data: bytes, box: Box, max_pixels: int) -> str:
+    """The surroundings of a box as a PNG in a data URI, 16 bits as 8."""
+    pixels = decode(data, filename=None, max_pixels=max_pixels).pixels
+    if pixels.dtype == np.uint16:
+        pixels = (pixels >> 8).astype(np.uint8)
+    height, width = pixels.shape[:2]
+    side = max(1.6 * max(box[2] - box[0], box[3] - box[1]), SMALLEST_CUT_PX)
+    x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    left, right = (round(min(max(edge, 0), width)) for edge in (x - side / 2, x + side / 2))
+    top, bottom = (round(min(max(edge, 0), height)) for edge in (y - side / 2, y + side / 2))
+    part = pixels[top : max(bottom, top + 1), left : max(right, left + 1)]
+    if not part.size:
+        part = pixels[:1, :1]
+    picture = Image.fromarray(part[:, :, 0] if part.shape[2] == 1 else part)
+    scale = PICTURE_PX / max(picture.size)
+    across, down = (max(1, round(edge * scale)) for edge in picture.size)
+    enlarged = picture.resize((across, down), Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BOX)
+    file = io.BytesIO()
+    enlarged.save(file, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _facts(about: Mapping[str, str]) -> str:
+    return (
+        "<dl>"
+        + "".join(f"<dt>{_text(name)}</dt><dd>{_text(value)}</dd>" for name, value in about.items())
+        + "</dl>"
+    )
+
+
+def _table(title: str, counts: Counter[str]) -> str:
+    if not counts:
+        return ""
+    rows = "".join(
+        f"<tr><td>{_text(name)}</td><td>{count}</td></tr>" for name, count in counts.most_common(MOST_LISTED)
+    )
+    return f"<section><h2>{_text(title)}</h2><table>{rows}</table></section>"
+
+
+def _list(title: str, sentences: Sequence[tuple[str, str]]) -> str:
+    if not sentences:
+        return ""
+    rows = "".join(f"<li><b>{_text(name)}</b> {_text(said)}</li>" for name, said in sorted(sentences))
+    cut = f"<p>The first {MOST_LISTED}.</p>" if len(sentences) == MOST_LISTED else ""
+    return f"<section><h2>{_text(title)}</h2>{cut}<ul>{rows}</ul></section>"
+
+
+def _histogram(counts: NDArray[np.int64], title: str, line: float) -> str:
+    heights = (100 * counts / max(int(counts.max()), 1)).tolist()
+    bars = "".join(
+        f'<rect x="{20 * place}" y="{100 - height:.1f}" width="18" height="{height:.1f}">'
+        f"<title>{count}</title></rect>"
+        for place, (height, count) in enumerate(zip(heights, counts.tolist(), strict=True))
+    )
+    mark = f'<line x1="{20 * BINS * line:.0f}" x2="{20 * BINS * line:.0f}" y1="0" y2="100"/>'
+    size = f'viewBox="0 0 {20 * BINS} 100" role="img" aria-label="{_text(title)}"'
+    return f"<figure><svg {size}>{bars}{mark}</svg><figcaption>{_text(title)}</figcaption></figure>"
+
+
+def _figure(shown: _Shown) -> str:
+    region = shown.region
+    kept = f"{region.structure_kept or 0:.0%} left"
+    moved = "place unknown" if region.shift_px is None else f"moved {region.shift_px:.2f} px"
+    label = f" · {_text(region.label)}" if region.label else ""
+    return (
+        f'<figure class="pair"><img alt="before" src="{shown.before}"><img alt="after" src="{shown.after}">'
+        f"<figcaption>{_text(shown.image)}{label}<br>{kept}, {moved}</figcaption></figure>"
+    )
+
+
+def _text(value: object) -> str:
+    """Escaped; surrogates of undecodable names would make the page unwritable."""
+    return html.escape(str(value).encode("utf-8", "replace").decode())
