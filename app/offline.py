@@ -111,8 +111,11 @@ async def refine_files(
         async with asyncio.TaskGroup() as group:
             for _ in range(_workers(run.services.settings, len(files))):
                 group.create_task(work())
-    except* OSError as failed:  # the manifest's: those of files are in the summary
-        raise failed.exceptions[0] from failed
+    except ExceptionGroup as group:
+        of_manifest, other = group.split(OSError)  # those of files are in the summary
+        if of_manifest is None or other is not None:
+            raise
+        raise of_manifest.exceptions[0] from group
     summary.failures.sort()
     summary.problems.sort()
     return summary

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -20,6 +21,7 @@ from typer.testing import CliRunner, Result
 
 from app.cli import cli
 from app.datasets.archive import unpack
+from app.datasets.manifest import ManifestWriter
 
 Picture = Callable[..., bytes]
 
@@ -198,6 +200,20 @@ def test_a_manifest_that_cannot_be_written_is_one_sentence(
     result = run(model_root, source, tmp_path / "dst", "--manifest", tmp_path / "file/manifest.jsonl")
     assert result.exit_code == 1
     assert result.output.splitlines()[-1].startswith("simtrue: ")
+
+
+def test_a_disk_that_is_full_for_the_manifest_is_one_sentence(
+    model_root: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_writer: ManifestWriter, number: int, _entry: object) -> None:
+        if number > 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(ManifestWriter, "put", full)
+    result = run(model_root, source, tmp_path / "dst", "--manifest", tmp_path / "m.jsonl")
+    assert result.exit_code == 1
+    assert result.output.splitlines()[-1] == "simtrue: No space left on device"
+    assert not (tmp_path / "m.jsonl").exists()
 
 
 @pytest.mark.parametrize("out", ["out", "out.zip", "out.tar", "out.tar.gz", "out.tar.zst"])
