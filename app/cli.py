@@ -133,7 +133,7 @@ def refine(  # noqa: PLR0917 (typer makes each parameter a flag)
         }
         options = read_options(json.dumps(asked), max_variants=1)
         folder = open_sets.enter_context(opened_set(source, target.parent))
-        into = target if dry_run else open_sets.enter_context(packed_set(target, overwrite=overwrite))
+        into = open_sets.enter_context(packed_set(target, overwrite=overwrite, dry_run=dry_run))
         planned = plan(
             folder,
             into,

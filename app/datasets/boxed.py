@@ -52,11 +52,12 @@ def opened_set(source: Path, near: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def packed_set(target: Path, *, overwrite: bool) -> Iterator[Path]:
+def packed_set(target: Path, *, overwrite: bool, dry_run: bool = False) -> Iterator[Path]:
     """A folder for the results: the target itself, or for an archive's name one that is packed at the end.
 
     The archive appears when it is whole; after an error in the block there is none. Raises InvalidRequest
-    when it exists and is not to be replaced, and OSError.
+    when it exists and is not to be replaced, and OSError. A dry run gets the path of a folder that is not
+    there, and nothing is packed.
     """
     kind = None if target.is_dir() else kind_for(target)
     if kind is None:
@@ -64,6 +65,9 @@ def packed_set(target: Path, *, overwrite: bool) -> Iterator[Path]:
         return
     if target.exists() and not overwrite:
         raise InvalidRequest(f"{target} exists already; --overwrite replaces it.")
+    if dry_run:
+        yield target.with_name(f".{target.name}.simtrue")
+        return
     with tempfile.TemporaryDirectory(prefix=".simtrue-", dir=_existing(target.parent)) as folder:
         yield Path(folder)
         pack(Path(folder), target, kind)

@@ -254,6 +254,15 @@ def test_an_archive_that_is_there_is_only_replaced_when_asked(
     assert (result.exit_code, (tmp_path / "out.zip").read_bytes()) == (1, b"mine")
 
 
+def test_a_dry_run_into_an_archive_writes_none(model_root: Path, source: Path, tmp_path: Path) -> None:
+    assert run(model_root, source, tmp_path / "out.zip", "--dry-run").exit_code == 0
+    assert not (tmp_path / "out.zip").exists()
+    (tmp_path / "out.zip").write_bytes(b"mine")
+    assert run(model_root, source, tmp_path / "out.zip", "--dry-run").exit_code == 1
+    assert run(model_root, source, tmp_path / "out.zip", "--dry-run", "--overwrite").exit_code == 0
+    assert (tmp_path / "out.zip").read_bytes() == b"mine"
+
+
 def test_a_hostile_archive_is_one_sentence_and_leaves_nothing(model_root: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
         archive.writestr("a.txt", b"1")
