@@ -170,7 +170,7 @@ class TrainConfig(BaseModel):
         le=1,
         description="share of the content that may be lost, measured every validate_every steps without "
         "labels; above it lambda is raised by half, well below it lambda falls back towards its start; "
-        "1: lambda is fixed",
+        "1, or validate_every 0: lambda is fixed",
         json_schema_extra=LOSSES,
     )
     feature_transform: str = Field(
@@ -383,8 +383,6 @@ class TrainConfig(BaseModel):
                 f"history_capacity {self.history_capacity} cannot fill half a batch of {self.batch_size}; "
                 f"take at least {self.batch_size // 2}, or 0 for no history"
             )
-        if self.preservation_budget < 1 and self.validate_every == 0:
-            raise ValueError("a preservation_budget needs validate_every above 0, which measures the content")
         if self.warmup_refiner_steps and self.self_regularization_weight == 0:
             raise ValueError("a refiner warm-up needs self_regularization_weight above 0, its only loss")
         return self

@@ -447,12 +447,6 @@ def test_lambda_follows_the_preservation_budget_and_goes_on_from_where_it_was(
     assert [one["self_regularization_weight"] for one in measured] == pytest.approx([2.0, 3.0, 4.5])
 
 
-def test_a_budget_needs_a_measurement(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_images(tmp_path)
-    command = ["fit", "--synthetic", str(tmp_path), "--real", str(tmp_path), "--validate-every", "0"]
-    assert "needs validate_every" in refusal(capsys, [*command, "--preservation-budget", "0.1"])
-
-
 def test_a_torn_line_in_the_log_does_not_keep_a_run_from_going_on(
     finished: RunFolder, tmp_path: Path
 ) -> None:
