@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import cos, radians, sin
+from math import cos, isfinite, radians, sin
 from xml.etree import ElementTree as ET
 
 from app.annotations.shapes import Collector, Point, add_shape
@@ -50,10 +50,14 @@ def read(entry: ET.Element, into: Collector) -> None:
 
 def _read_box(shape: ET.Element, source: int, label: str | None, into: Collector) -> None:
     left, top, right, bottom = (number(shape.get(key)) for key in ("xtl", "ytl", "xbr", "ybr"))
-    if number(shape.get("rotation") or "0") == 0:
+    degrees = number(shape.get("rotation") or "0")
+    if not isfinite(degrees):
+        into.report(f"Shape {source} has a rotation that is not a finite number.")
+        return
+    if degrees == 0:
         add_shape(into, source, label=label, box=(left, top, right, bottom))
         return
-    corners = _turned(left, top, right, bottom, number(shape.get("rotation")))
+    corners = _turned(left, top, right, bottom, degrees)
     add_shape(into, source, label=label, polygons=[corners])
 
 

@@ -28,9 +28,8 @@ def read(document: JsonValue, matching: Matching) -> None:
     for position, capture in enumerate(captures):
         collector = matching.of_entry(capture, position, len(captures))
         size = numbers(capture.get("dimension"), 2)
-        if collector is None or (size is not None and not collector.is_of_size(int(size[0]), int(size[1]))):
-            continue
-        _read_capture(capture, collector)
+        if collector is not None and (size is None or collector.is_of_size(*size)):
+            _read_capture(capture, collector)
 
 
 def split(document: JsonValue) -> Iterator[tuple[str, JsonValue]]:

@@ -7,7 +7,6 @@ its keypoints; how many, and whether with visibility, `data.yaml` says.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -36,7 +35,7 @@ def recognises(text: str) -> bool:
     if first is None:
         return True  # an image without objects
     values = _numbers(first)
-    return values is not None and len(values) >= 5 and values[0] == int(values[0]) and values[0] >= 0
+    return values is not None and len(values) >= 5 and values[0].is_integer() and values[0] >= 0
 
 
 def read(text: str, classes: YoloClasses, into: Collector) -> None:
@@ -45,7 +44,7 @@ def read(text: str, classes: YoloClasses, into: Collector) -> None:
         if not line.strip():
             continue
         values = _numbers(line)
-        if values is None or len(values) < 5 or not math.isfinite(values[0]) or values[0] != int(values[0]):
+        if values is None or len(values) < 5 or not values[0].is_integer():
             into.report(f"Line {source} is no class number with the numbers of an object.")
             continue
         _add(values[1:], source, classes.label(int(values[0])), classes.keypoints, into)

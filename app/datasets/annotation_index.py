@@ -198,7 +198,7 @@ class _Classes:
                 continue
             try:
                 found = _read_classes(files[name], base)
-            except (OSError, ValueError, yaml.YAMLError) as error:
+            except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
                 index.problems.append(f"{name} cannot be read: {' '.join(str(error).split())[:200]}.")
                 continue
             if found is not None:
@@ -227,7 +227,9 @@ def _read_classes(path: Path, base: str) -> YoloClasses | None:
         names = [names.get(number, number) for number in range(max(numbers, default=-1) + 1)]
     if not isinstance(names, list):
         return None
-    return YoloClasses(tuple(str(name)[:200] for name in names), _pose(shape))
+    # Text and numbers only: what nested aliases of YAML unfold to has no end.
+    named = (str(name)[:200] if isinstance(name, str | int | float) else "" for name in names)
+    return YoloClasses(tuple(named), _pose(shape))
 
 
 def _pose(shape: object) -> tuple[int, int] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import io
+import itertools
 import json
 import logging
 import os
@@ -172,8 +173,11 @@ def test_the_report_shows_the_worst_first_and_escapes_what_comes_from_outside(
     assert "has a box of negative size" in page
     assert "<script" not in page
     assert not re.search(r'(?:src|href)="(?!data:)', page)
-    left = [int(part) for part in re.findall(r"(\d+)% left", page)]
-    assert left
+    shown = re.findall(r"(\d+)% left, moved ([\d.]+) px", page)
+    badness = [max((100 - int(left)) / 40, float(moved)) for left, moved in shown]  # by the thresholds
+    assert len(badness) == 24
+    assert all(one >= other - 0.03 for one, other in itertools.pairwise(badness))  # rounded to 1 %
+    assert badness[0] > badness[-1]
     assert report.stat().st_size < 2 << 20
 
 

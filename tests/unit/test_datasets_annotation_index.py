@@ -271,6 +271,7 @@ def test_files_that_cannot_be_used_are_told(tmp_path: Path, name: str, content: 
         ("a.txt", "1 0.5 0.5 0.1 0.1\n1 2.5 0.5 0.1 0.1\n", "lies outside"),
         ("a.txt", "1 0.5 0.5 0.1 0.1\nx\n", "Line 1 is no class number"),
         ("a.txt", "1 0.5 0.5 0.1 0.1\n1 1 2 3 4 5 6 7 8 9\n", "neither a box, a polygon nor a pose"),
+        ("a.txt", "1 0.5 0.5 0.1 0.1\ninf 0.5 0.5 0.1 0.1\n", "Line 1 is no class number"),
         ("a.txt", f"dog {'0 ' * 14}\ndog 1\n", "Line 1 is no object of 15 columns"),
         ("a.xml", "<annotation><object><name>a</name></object></annotation>", "Object 0 has no bndbox"),
         (
@@ -287,7 +288,24 @@ def test_labels_that_are_wrong_are_reported_with_their_place(
     assert any(problem in one for one in read(tmp_path, "a.png").problems)
 
 
-@pytest.mark.parametrize("content", ["", "\n", "a photograph of a dog\n"])
+def test_numbers_that_are_none_break_nothing(tmp_path: Path) -> None:
+    box = '<box label="a" xtl="1" ytl="2" xbr="3" ybr="4" rotation="inf"/>'
+    write(tmp_path, "set.xml", f'<annotations><image name="a.png">{box}</image></annotations>')
+    assert read(tmp_path, "a.png").problems == ("Shape 0 has a rotation that is not a finite number.",)
+    (tmp_path / "set.xml").unlink()
+    capture = {"@type": "type.unity.com/unity.solo.RGBCamera", "filename": "a.png", "dimension": ["x", None]}
+    write(tmp_path, "frame_data.json", json.dumps({"captures": [capture]}))
+    assert "but it is 64 x 48" in read(tmp_path, "a.png").problems[0]
+
+
+def test_class_names_that_unfold_without_end_are_left_out(tmp_path: Path) -> None:
+    lists = "\n".join(f"l{i + 1}: &l{i + 1} [{', '.join([f'*l{i}'] * 10)}]" for i in range(12))
+    write(tmp_path, "data.yaml", f"l0: &l0 [a]\n{lists}\nnames: [*l12, dog]\n")
+    write(tmp_path, "a.txt", f"1 {yolo_box()}\n")
+    assert only(tmp_path, "a.png").label == "dog"
+
+
+@pytest.mark.parametrize("content", ["", "\n", "a photograph of a dog\n", "nan 0 0 0 0", "inf 0 0 0 0"])
 def test_text_that_holds_no_objects_gives_no_shapes(tmp_path: Path, content: str) -> None:
     write(tmp_path, "a.txt", content)
     geometry = read(tmp_path, "a.png")
