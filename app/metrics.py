@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from prometheus_client import (
     CollectorRegistry,
@@ -37,16 +37,25 @@ class Metrics:
         self._failed = self._counter("simtrue_failed_inferences", "Inferences that failed.", "model")
         self._request_s = self._histogram("simtrue_request_seconds", "Request to answer.", "route")
         self._queue_wait_s = self._histogram(
-            "simtrue_queue_wait_seconds", "Wait of an image before its inference.", "model"
+            "simtrue_queue_wait_seconds", "Wait of a request's image before its inference.", "model"
         )
         self._inference_s = self._histogram("simtrue_inference_seconds", "One inference.", "model")
         self._batch = self._histogram(
             "simtrue_batch_images", "Images or tiles in one inference.", "model", buckets=_BATCH
         )
-        images = Gauge("simtrue_queue_images", "Images waiting or running.", registry=self._registry)
-        images.set_function(lambda: services.engine.load.images)
-        pixels = Gauge("simtrue_queue_pixels", "Pixels waiting or running.", registry=self._registry)
-        pixels.set_function(lambda: services.engine.load.pixels)
+        engine = services.engine
+        self._gauge("simtrue_queue_images", "Images waiting or running.", lambda: engine.load.images)
+        self._gauge("simtrue_queue_pixels", "Pixels waiting or running.", lambda: engine.load.pixels)
+        self._gauge(
+            "simtrue_background_images",
+            "Images of jobs waiting or running.",
+            lambda: engine.background_load.images,
+        )
+        self._gauge(
+            "simtrue_background_pixels",
+            "Pixels of jobs waiting or running.",
+            lambda: engine.background_load.pixels,
+        )
 
     def count_request(self, route: str, method: str, status: int, duration_s: float) -> None:
         """Count one answered request; `route` is a pattern of ours, so that clients cannot make up labels."""
@@ -67,7 +76,7 @@ class Metrics:
         name = report.model.name
         self._batch.labels(name).observe(report.images)
         self._inference_s.labels(name).observe(report.inference_s)
-        for wait_s in report.waits_s:
+        for wait_s in () if report.background else report.waits_s:
             self._queue_wait_s.labels(name).observe(wait_s)
         if not report.ok:
             self._failed.labels(name).inc()
@@ -75,6 +84,9 @@ class Metrics:
     def page(self) -> bytes:
         """Everything in Prometheus' text format."""
         return generate_latest(self._registry)
+
+    def _gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
+        Gauge(name, text, registry=self._registry).set_function(read)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, registry=self._registry)

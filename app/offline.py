@@ -213,6 +213,7 @@ def _read_job(run: FolderRun, file: PlannedFile) -> ImageJob:
         options=run.options,
         output_format=lambda _: file.output_format,
         deadline_s=None,
+        background=False,
     )
 
 

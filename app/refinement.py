@@ -36,7 +36,8 @@ class ImageJob:
 
     index: its position in the request. pixels: height times width as its header claims. geometry: what its
     annotations say, None without annotations. output_format: given the source's format (png, jpeg, …), the
-    one to write, None for the same. deadline_s: a moment of `time.monotonic`, None for never.
+    one to write, None for the same. deadline_s: a moment of `time.monotonic`, None for never. background:
+    everything else goes first; the caller bounds how many such images are on their way.
     """
 
     index: int
@@ -48,6 +49,7 @@ class ImageJob:
     options: RefineOptions
     output_format: Callable[[str], str | None]
     deadline_s: float | None
+    background: bool
 
 
 @dataclass(frozen=True)
@@ -99,10 +101,12 @@ class _Prepared:
 async def refine_image(services: Services, job: ImageJob, budget: PixelBudget) -> list[RefinedImage]:
     """Refine one image in all its variants. Cancelling stops what has not begun yet.
 
-    Decoding and encoding run in `services.codecs`, inference in the engine; nothing blocks the event loop.
+    Decoding and encoding run in a pool of the services, inference in the engine; nothing blocks the event
+    loop.
     Raises the errors of decode, encode and the engine, and InvalidOptions.
     """
-    in_codecs = partial(asyncio.get_running_loop().run_in_executor, services.codecs)
+    codecs = services.background_codecs if job.background else services.codecs
+    in_codecs = partial(asyncio.get_running_loop().run_in_executor, codecs)
     async with budget.hold(job.pixels * job.options.variants):
         prepared = await in_codecs(_prepare, job, services.settings.max_pixels)
         refined = await _through_engine(services, job, prepared)
@@ -144,7 +148,9 @@ async def _through_engine(services: Services, job: ImageJob, prepared: _Prepared
     if job.options.strength == 0:
         return [seen] * job.options.variants
     images = [(seen, seed) for seed in prepared.noise_seeds]
-    futures: list[Future[Pixels]] = services.engine.submit_all(job.model, images, deadline=job.deadline_s)
+    futures: list[Future[Pixels]] = services.engine.submit_all(
+        job.model, images, deadline=job.deadline_s, background=job.background
+    )
     try:
         return await asyncio.gather(*(asyncio.wrap_future(future) for future in futures))
     finally:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 
 from app.refining.devices import available_cores, choose_provider
@@ -12,6 +15,9 @@ from app.refining.engine import Engine
 from app.refining.models import ModelRepository
 from app.refining.poll import RepositoryPoll
 from app.settings import Settings
+
+_BACKGROUND_NICENESS = 10
+"""Added to that of the process: a thread then gets a tenth of a core that an ordinary one wants, too."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +29,8 @@ class Services:
     engine: Engine
     codecs: ThreadPoolExecutor
     """Threads that decode and encode images, so that nothing heavy runs on the event loop."""
+    background_codecs: ThreadPoolExecutor
+    """The same for the images of jobs; the scheduler lets all other threads go first, where it can."""
 
 
 @contextmanager
@@ -35,6 +43,10 @@ def open_services(settings: Settings) -> Iterator[Services]:
     with ExitStack() as stack:
         codecs = ThreadPoolExecutor(settings.codec_threads or available_cores(), "codec")
         stack.callback(codecs.shutdown, wait=True, cancel_futures=True)
+        background_codecs = ThreadPoolExecutor(
+            settings.background_codec_threads or available_cores(), "background codec", _let_others_go_first
+        )
+        stack.callback(background_codecs.shutdown, wait=True, cancel_futures=True)
         engine = Engine(settings)
         models = ModelRepository(
             settings.models,
@@ -51,4 +63,15 @@ def open_services(settings: Settings) -> Iterator[Services]:
         stack.callback(poll.close)
         poll.start()
         stack.callback(engine.drain, settings.shutdown_grace_s)
-        yield Services(settings, models, engine, codecs)
+        yield Services(settings, models, engine, codecs, background_codecs)
+
+
+def _let_others_go_first() -> None:
+    """Lower the priority of this thread alone, which only Linux can; a pool's threads call it once."""
+    if sys.platform != "linux":
+        return
+    thread = threading.get_native_id()
+    with suppress(OSError):  # a sandbox may forbid it, and then all threads are equal
+        os.setpriority(
+            os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + _BACKGROUND_NICENESS
+        )

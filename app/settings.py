@@ -52,6 +52,12 @@ class Settings(BaseSettings):
     codec_threads: int = Field(
         0, ge=0, le=256, description="Threads that decode and encode images; 0 takes as many as cores."
     )
+    background_codec_threads: int = Field(
+        0,
+        ge=0,
+        le=256,
+        description="Threads of low priority that decode and encode images of jobs; 0 takes one per core.",
+    )
     max_upload_bytes: int = Field(
         64 * MIB, ge=1024, le=16384 * MIB, description="Largest request body, in bytes."
     )
@@ -64,7 +70,10 @@ class Settings(BaseSettings):
     max_images_per_request: int = Field(64, ge=1, le=4096, description="Most images in one request.")
     max_variants: int = Field(16, ge=1, le=256, description="Most refinements asked of one image.")
     max_queue_images: int = Field(
-        1024, ge=1, le=1_000_000, description="Most images in the engine, waiting and running, all models."
+        1024,
+        ge=1,
+        le=1_000_000,
+        description="Most images in the engine, waiting and running, all models, without those of jobs.",
     )
     max_queue_pixels: int = Field(
         256_000_000, ge=1, le=64_000_000_000, description="Most pixels decoded at once, of all requests."
@@ -74,6 +83,13 @@ class Settings(BaseSettings):
     # and small images waited four times as long behind a large one.
     max_batch_pixels: int = Field(
         1 << 18, ge=1, le=1 << 30, description="Most pixels in one inference; a single tile may have more."
+    )
+    background_batch_pixels: int = Field(
+        1 << 15,
+        ge=1,
+        le=1 << 30,
+        description="Most pixels in one inference for a job on a processor, and never more than "
+        "max_batch_pixels; a request waits until such a one is over.",
     )
     tile_pixels: int = Field(
         1 << 18, ge=1024, le=1 << 30, description="Images with more pixels than this are refined in tiles."

@@ -14,7 +14,9 @@ import numpy as np
 
 from app.errors import InferenceFailed, RequestTimeout, ShuttingDown
 from app.refining.admission import Admission, EngineLoad
-from app.refining.lane import Lane, Piece
+from app.refining.devices import CPU
+from app.refining.lane import BatchLimits, Lane
+from app.refining.line import Piece
 from app.refining.served import ServedModel
 from app.refining.session import Pixels, RefinerSession
 from app.refining.submission import Submission
@@ -37,6 +39,8 @@ class BatchReport:
     waits_s: tuple[float, ...]
     """For every image that was begun in this batch: seconds from its submission to here."""
     inference_s: float
+    background: bool
+    """Whether its images are background work; a batch never mixes."""
     error: str | None
     """Why the inference failed; its images are then tried again one by one. None when it went well."""
 
@@ -50,8 +54,9 @@ class Engine:
     """Refines images of any number of models; every model in use has one thread that owns its inferences.
 
     A thread takes whatever waits (it never waits for more), groups images of one shape, runs them, resolves
-    their futures. Images above `tile_pixels` go through as tiles, in turn with everything else. The bytes
-    of a result depend on image, model and seed alone (on the CPU provider), not on batch, tiling or time.
+    their futures. Images above `tile_pixels` go through as tiles, in turn with everything else. Background
+    images run when nothing interactive waits for their model, and a little even then. The bytes of a result
+    depend on image, model and seed alone (on the CPU provider), not on batch, tiling, priority or time.
     """
 
     def __init__(self, settings: Settings, *, clock_s: Callable[[], float] = time.monotonic) -> None:
@@ -70,13 +75,24 @@ class Engine:
         self._observers.append(observer)
 
     def submit(
-        self, model: ServedModel, image: Pixels, seed: int, *, deadline: float | None = None
+        self,
+        model: ServedModel,
+        image: Pixels,
+        seed: int,
+        *,
+        deadline: float | None = None,
+        background: bool = False,
     ) -> Future[Pixels]:
         """Take one image; see `submit_all`."""
-        return self.submit_all(model, [(image, seed)], deadline=deadline)[0]
+        return self.submit_all(model, [(image, seed)], deadline=deadline, background=background)[0]
 
     def submit_all(
-        self, model: ServedModel, images: Sequence[tuple[Pixels, int]], *, deadline: float | None = None
+        self,
+        model: ServedModel,
+        images: Sequence[tuple[Pixels, int]],
+        *,
+        deadline: float | None = None,
+        background: bool = False,
     ) -> list[Future[Pixels]]:
         """Take all of `images`, or none of them.
 
@@ -86,29 +102,44 @@ class Engine:
         Cancelling a future works until it is resolved and drops what still waits of the image. Raises
         TooManyPixels when the images could never be taken together, EngineBusy when they cannot be taken now,
         ShuttingDown.
+
+        `background` images let all others of their model go first. They do not count against the limits of
+        the queue and are refused only with ShuttingDown: the caller bounds how many are inside.
         """
         now_s = self._clock_s()
-        tile_pixels = self._settings.tile_pixels
         taken = [
             Submission(
-                image, seed, model.card, tile_pixels=tile_pixels, submitted_s=now_s, deadline_s=deadline
+                image,
+                seed,
+                model.card,
+                tile_pixels=self._settings.tile_pixels,
+                submitted_s=now_s,
+                deadline_s=deadline,
+                background=background,
             )
             for image, seed in images
         ]
         with self._lock:
-            self._admission.admit(len(taken), sum(submission.pixels for submission in taken))
+            pixels = sum(submission.pixels for submission in taken)
+            self._admission.admit(len(taken), pixels, background=background)
             lane = self._lane_of(model)
-            lane.waiting.extend(taken)
+            lane.extend(taken, background=background)
             lane.wake.notify()
         for submission in taken:
-            submission.future.add_done_callback(partial(self._settle, lane, submission.pixels))
+            submission.future.add_done_callback(partial(self._settle, lane, submission.pixels, background))
         return [submission.future for submission in taken]
 
     @property
     def load(self) -> EngineLoad:
-        """How much is in the engine now."""
+        """How much is in the engine now, without background work."""
         with self._lock:
             return self._admission.load
+
+    @property
+    def background_load(self) -> EngineLoad:
+        """How much background work is in the engine now."""
+        with self._lock:
+            return self._admission.background_load
 
     def release(self, model: ServedModel) -> None:
         """Let go of a retired model as soon as nothing waits for it."""
@@ -120,7 +151,7 @@ class Engine:
         """Refuse new images and wait for those inside; tells whether all were done in time."""
         with self._lock:
             self._admission.stopping = True
-            return self._empty.wait_for(lambda: self._admission.load.images == 0, timeout_s)
+            return self._empty.wait_for(lambda: self._admission.empty, timeout_s)
 
     def close(self) -> None:
         """Refuse new images, fail those inside with ShuttingDown, end the threads. Idempotent.
@@ -129,9 +160,8 @@ class Engine:
         """
         with self._lock:
             self._admission.stopping = self._closed = True
-            waiting = [submission for lane in self._lanes.values() for submission in lane.waiting]
+            waiting = [submission for lane in self._lanes.values() for submission in lane.take_all()]
             for lane in self._lanes.values():
-                lane.waiting.clear()
                 lane.wake.notify()
             threads = list(self._threads.items())
         for submission in waiting:
@@ -141,24 +171,30 @@ class Engine:
                 lane.model.session.interrupt()  # again and again: it may have been just about to begin
                 thread.join(_INTERRUPT_PERIOD_S)
 
-    def _settle(self, lane: Lane, pixels: int, future: Future[Pixels]) -> None:
+    def _settle(self, lane: Lane, pixels: int, background: bool, future: Future[Pixels]) -> None:
         """Give back the room of an image, however its future came to its end."""
         if future.cancelled():
             future.set_running_or_notify_cancel()  # wakes those who wait for it with concurrent.futures.wait
         with self._lock:
-            lane.discard(future)
-            self._admission.give_back(pixels)
-            if self._admission.load.images == 0:
+            lane.discard(future, background=background)
+            self._admission.give_back(pixels, background=background)
+            if self._admission.empty:
                 self._empty.notify_all()
 
     def _lane_of(self, model: ServedModel) -> Lane:
         lane = self._lanes.get(model.session)
         if lane is None:
-            lane = self._lanes[model.session] = Lane(model, self._lock)
+            lane = self._lanes[model.session] = Lane(model, self._lock, self._limits(model))
             name = f"refine {model.name} {model.version}"
             thread = self._threads[lane] = Thread(target=self._own, args=(lane,), name=name, daemon=True)
             thread.start()
         return lane
+
+    def _limits(self, model: ServedModel) -> BatchLimits:
+        """On the processor a background batch is small: whoever comes next waits until it is over."""
+        images, pixels = self._settings.max_batch_images, self._settings.max_batch_pixels
+        small = min(pixels, self._settings.background_batch_pixels)
+        return BatchLimits(images, pixels, small if model.session.provider == CPU else pixels)
 
     def _own(self, lane: Lane) -> None:
         """Serve one lane until its model is retired or the engine closed; the body of its thread."""
@@ -177,7 +213,7 @@ class Engine:
         """Take what runs next and run it; a function of its own, so that its images are freed after it."""
         with self._lock:
             expired = lane.take_expired(self._clock_s())
-            batch = lane.take_batch(self._settings.max_batch_images, self._settings.max_batch_pixels)
+            batch = lane.take_batch()
         for submission in expired:
             submission.fail(RequestTimeout("The deadline passed before the image was refined."))
         try:
@@ -222,7 +258,8 @@ class Engine:
             raise
         finally:
             took_s = self._clock_s() - begun_s
-            self._report(BatchReport(model, len(batch), pixels, waits_s, took_s, problem))
+            background = batch[0].submission.background
+            self._report(BatchReport(model, len(batch), pixels, waits_s, took_s, background, problem))
 
     def _begin(self, submissions: set[Submission]) -> list[float]:
         """Mark images as begun; the seconds that each of those that were not had waited."""

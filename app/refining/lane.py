@@ -1,72 +1,83 @@
-"""The waiting line of one model, and how the next batch is taken from it."""
+"""What waits for one model, in two lines, and which of them has the next turn."""
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from threading import Condition, Lock
 
+from app.refining.line import Line, Piece
 from app.refining.served import ServedModel
 from app.refining.session import Pixels
 from app.refining.submission import Submission
-from app.refining.tiles import Tile
+
+_BACKGROUND_SHARE = 0.1
 
 
 @dataclass(frozen=True)
-class Piece:
-    """One window of one image: what a batch is made of."""
+class BatchLimits:
+    """How much goes into one inference: windows, pixels, and pixels when it is background work."""
 
-    submission: Submission
-    tile: Tile
+    images: int
+    pixels: int
+    background_pixels: int
 
 
 class Lane:
-    """What waits for one model; every method is called under the engine's lock.
+    """The two waiting lines of one model; every method is called under the engine's lock.
 
-    The image at the head decides the shape of the batch. All images of that shape add one tile each, in turn,
-    until the batch is full; those with tiles left then go to the end of the line. So nothing starves: not a
-    rare shape, since it moves to the head; not a small image behind a giant one, since that steps back after
-    each batch.
+    Interactive images go first, in batches of their own; background images have the turns at which nothing
+    interactive waits. So that these are not starved by interactive images that never stop coming, they get a
+    tenth of the work then: one batch once nine times as many pixels have overtaken it. Counted are pixels,
+    not batches: many small batches in a row are no reason to let a large one in between.
     """
 
-    def __init__(self, model: ServedModel, lock: Lock) -> None:
+    def __init__(self, model: ServedModel, lock: Lock, limits: BatchLimits) -> None:
         self.model = model
         self.wake = Condition(lock)
-        self.waiting: deque[Submission] = deque()
+        self._limits = limits
+        self._interactive = Line()
+        self._background = Line()
+        self._overtaken_pixels = 0
 
-    def discard(self, future: Future[Pixels]) -> None:
+    @property
+    def waiting(self) -> bool:
+        """Whether there is anything to take."""
+        return bool(self._interactive or self._background)
+
+    def extend(self, submissions: Sequence[Submission], *, background: bool) -> None:
+        """Put images at the end of their line."""
+        (self._background if background else self._interactive).extend(submissions)
+
+    def take_all(self) -> list[Submission]:
+        """Remove everything and hand it over."""
+        return self._interactive.take_all() + self._background.take_all()
+
+    def discard(self, future: Future[Pixels], *, background: bool) -> None:
         """Drop the image whose future this is; nothing happens when it does not wait any more."""
-        if any(submission.future is future for submission in self.waiting):
-            self.waiting = deque(submission for submission in self.waiting if submission.future is not future)
+        (self._background if background else self._interactive).discard(future)
 
     def take_expired(self, now_s: float) -> list[Submission]:
         """Remove the images whose deadline has passed and hand them over."""
-        expired = [submission for submission in self.waiting if submission.expired(now_s)]
-        for submission in expired:
-            self.waiting.remove(submission)
-        return expired
+        return self._interactive.take_expired(now_s) + self._background.take_expired(now_s)
 
-    def take_batch(self, max_images: int, max_pixels: int) -> list[Piece]:
-        """Take what runs together next: all of one shape, within both limits, but one at least.
+    def take_batch(self) -> list[Piece]:
+        """Take what runs together next: interactive or background images, of one shape, within the limits.
 
         Empty only when nothing waits.
         """
-        if not self.waiting:
-            return []
-        height, width = self.waiting[0].tile_shape
-        room = max(1, min(max_images, max_pixels // (height * width)))
-        batch: list[Piece] = []
-        sharing = deque(submission for submission in self.waiting if submission.tile_shape == (height, width))
-        while sharing and len(batch) < room:
-            submission = sharing.popleft()
-            batch.append(Piece(submission, submission.take_tile()))
-            if submission.waiting:
-                sharing.append(submission)
-        self._step_back({piece.submission for piece in batch})
+        limits = self._limits
+        if self._background_is_next():
+            self._overtaken_pixels = 0
+            return self._background.take_batch(limits.images, limits.background_pixels)
+        batch = self._interactive.take_batch(limits.images, limits.pixels)
+        if self._background:
+            self._overtaken_pixels += sum(piece.tile.window.pixels for piece in batch)
         return batch
 
-    def _step_back(self, taken: set[Submission]) -> None:
-        stay = [submission for submission in self.waiting if submission not in taken]
-        back = [submission for submission in self.waiting if submission in taken and submission.waiting]
-        self.waiting = deque([*stay, *back])
+    def _background_is_next(self) -> bool:
+        if not self._background:
+            return False
+        patience_pixels = self._limits.background_pixels * (1 / _BACKGROUND_SHARE - 1)
+        return not self._interactive or self._overtaken_pixels >= patience_pixels

@@ -32,6 +32,7 @@ class Submission:
         tile_pixels: int,
         submitted_s: float,
         deadline_s: float | None,
+        background: bool,
     ) -> None:
         height, width, channels = image.shape
         assert image.dtype == card.dtype, f"image is {image.dtype}, the model takes {card.dtype}"
@@ -42,6 +43,7 @@ class Submission:
         self.pixels = height * width
         self.submitted_s = submitted_s
         self.deadline_s = deadline_s
+        self.background = background
         self.begun = False
         self._image = image
         self._seed = seed

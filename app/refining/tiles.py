@@ -26,6 +26,11 @@ class Box:
         return self.right - self.left
 
     @property
+    def pixels(self) -> int:
+        """Height times width."""
+        return self.height * self.width
+
+    @property
     def within(self) -> tuple[slice, slice]:
         """The two slices that cut the box out of an array [H, W, ...]."""
         return slice(self.top, self.bottom), slice(self.left, self.right)

@@ -72,6 +72,7 @@ class _Call:
             options=self.options,
             output_format=self.output_format,
             deadline_s=self.deadline_s,
+            background=False,
         )
 
 

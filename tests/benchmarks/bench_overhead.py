@@ -58,7 +58,7 @@ def _ratio(services: Services, model: ServedModel, count: int, height: int, widt
 async def _serve(services: Services, model: ServedModel, files: list[bytes], pixels: int) -> None:
     budget = PixelBudget(services.settings.max_pixels)
     jobs = (
-        ImageJob(index, "a.png", data, pixels, None, model, RefineOptions(), lambda _: None, None)
+        ImageJob(index, "a.png", data, pixels, None, model, RefineOptions(), lambda _: None, None, False)
         for index, data in enumerate(files)
     )
     await asyncio.gather(*(refine_image(services, job, budget) for job in jobs))

@@ -1,0 +1,83 @@
+"""One waiting line of images of one model, and how the next batch is taken from it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+from app.refining.session import Pixels
+from app.refining.submission import Submission
+from app.refining.tiles import Tile
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One window of one image: what a batch is made of."""
+
+    submission: Submission
+    tile: Tile
+
+
+class Line:
+    """Images in the order of their turns; every method is called under the engine's lock.
+
+    The image at the head decides the shape of the batch. All images of that shape add one tile each, in turn,
+    until the batch is full; those with tiles left then go to the end of the line. So nothing starves: not a
+    rare shape, since it moves to the head; not a small image behind a giant one, since that steps back after
+    each batch.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: deque[Submission] = deque()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def extend(self, submissions: Iterable[Submission]) -> None:
+        """Put images at the end."""
+        self._waiting.extend(submissions)
+
+    def take_all(self) -> list[Submission]:
+        """Remove everything and hand it over."""
+        waiting, self._waiting = self._waiting, deque()
+        return list(waiting)
+
+    def discard(self, future: Future[Pixels]) -> None:
+        """Drop the image whose future this is; nothing happens when it does not wait any more."""
+        if any(submission.future is future for submission in self._waiting):
+            self._waiting = deque(one for one in self._waiting if one.future is not future)
+
+    def take_expired(self, now_s: float) -> list[Submission]:
+        """Remove the images whose deadline has passed and hand them over."""
+        expired = [submission for submission in self._waiting if submission.expired(now_s)]
+        for submission in expired:
+            self._waiting.remove(submission)
+        return expired
+
+    def take_batch(self, max_images: int, max_pixels: int) -> list[Piece]:
+        """Take what runs together next: all of one shape, within both limits, but one at least.
+
+        Empty only when nothing waits.
+        """
+        if not self._waiting:
+            return []
+        height, width = self._waiting[0].tile_shape
+        room = max(1, min(max_images, max_pixels // (height * width)))
+        batch: list[Piece] = []
+        sharing = deque(
+            submission for submission in self._waiting if submission.tile_shape == (height, width)
+        )
+        while sharing and len(batch) < room:
+            submission = sharing.popleft()
+            batch.append(Piece(submission, submission.take_tile()))
+            if submission.waiting:
+                sharing.append(submission)
+        self._step_back({piece.submission for piece in batch})
+        return batch
+
+    def _step_back(self, taken: set[Submission]) -> None:
+        stay = [submission for submission in self._waiting if submission not in taken]
+        back = [submission for submission in self._waiting if submission in taken and submission.waiting]
+        self._waiting = deque([*stay, *back])
