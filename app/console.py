@@ -24,13 +24,13 @@ from rich.text import Text
 
 from app.datasets.manifest import ManifestWriter
 from app.datasets.set_report import SetReport
-from app.durable import appearing
 from app.folder_plan import FolderPlan, PlannedFile
 from app.offline import FolderRun, Summary, refine_files
 from app.options import RefineOptions
 from app.refining.models import ModelStatus
 from app.services import open_services
 from app.settings import Settings
+from model.files import appearing
 
 
 @dataclass(frozen=True)

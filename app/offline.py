@@ -14,7 +14,6 @@ from pathlib import Path
 from app.annotations.shapes import ImageRef
 from app.datasets.manifest import ManifestWriter
 from app.datasets.set_report import Region, SetReport
-from app.durable import appearing
 from app.errors import InvalidRequest, SimtrueError
 from app.folder_plan import PlannedFile
 from app.image_report import report_of
@@ -25,6 +24,7 @@ from app.refining.images import measure
 from app.refining.models import ServedModel
 from app.services import Services
 from app.settings import Settings
+from model.files import appearing
 
 COPIED_AT_ONCE = 1 << 20
 

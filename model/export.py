@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from model.card import CARD_KEY, CardDraft, ModelCard, Parity
 from model.errors import ExportError, NonFiniteError
-from model.files import write_whole
+from model.files import appearing
 from model.locality import require_local
 from model.parity import PARITY_SIZES, Images, Refine, Sizes, measure_parity
 from model.refiner import Refiner
@@ -56,7 +56,8 @@ def export_refiner(
     parity = _compare(graph, model, draft, tolerance_levels, sizes)
     card = _complete(draft, refiner, parity)
     model.metadata_props.add(key=CARD_KEY, value=card.model_dump_json())
-    write_whole(path, lambda file: file.write(model.SerializeToString()))
+    with appearing(path) as file:
+        file.write(model.SerializeToString())
     return card
 
 

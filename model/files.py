@@ -1,30 +1,54 @@
 """Files that appear whole or not at all, and that a power cut does not take back."""
 
 import os
-from collections.abc import Callable
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import IO, Final
 
-TEMPORARY: Final = ".tmp-"
-"""Begins the name of everything that is not finished; such files are never read."""
+PARTIAL_SUFFIX: Final = ".simtrue-partial"
+"""Ends the name of everything that is not finished; such files are never read."""
 
 
-def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, bring it to the disk, then name it.
+@contextmanager
+def appearing(target: Path) -> Iterator[IO[bytes]]:
+    """A file that takes its name when the block ends well, and is then on the disk together with its name.
 
-    After any error nothing is left and a file of that name is as it was. Raises OSError, and as `write` does.
+    Folders are made as needed. After any error nothing is left and a file of that name is as it was. Raises
+    OSError.
     """
-    temporary = path.with_name(f"{TEMPORARY}{path.name}")
+    make_folder(target.parent)
+    with named_at_the_end(target) as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+    sync_folder(target.parent)
+
+
+@contextmanager
+def named_at_the_end(target: Path) -> Iterator[IO[bytes]]:
+    """As `appearing`, in a folder that is there, but a power cut soon after may take the file back or cut it.
+
+    Several processes may write the same file at once: one of them comes last.
+    """
+    partial = target.with_name(f".{target.name[:40]}.{secrets.token_hex(8)}{PARTIAL_SUFFIX}")
     try:
-        with temporary.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with partial.open("wb") as file:
+            yield file
+        partial.replace(target)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, so that a power cut does not take them back."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    sync_folder(folder.parent)
 
 
 def sync_folder(folder: Path) -> None:

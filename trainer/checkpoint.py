@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import torch
 
-from model.files import TEMPORARY
+from model.files import PARTIAL_SUFFIX
 from trainer.disk import telling, write_atomically
 from trainer.errors import CheckpointError
 
@@ -36,7 +36,7 @@ def save_checkpoint(folder: Path, iteration: int, state: Mapping[str, object], k
     path = folder / f"{iteration:09d}.pt"
     content = {"format": FORMAT, "iteration": iteration, "state": dict(state)}
 
-    def write(file: BinaryIO) -> None:
+    def write(file: IO[bytes]) -> None:
         hashing = _HashingFile(file)
         torch.save(content, hashing)  # type: ignore[arg-type]  # it asks for write and flush only
         digest = hashing.digest.hexdigest().encode()
@@ -79,7 +79,7 @@ def fitting(checkpoint: Checkpoint) -> Iterator[None]:
 class _HashingFile:
     """What torch.save needs of a file; hashes all that passes."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self.digest = hashlib.sha256()
 
@@ -117,13 +117,13 @@ def _load(path: Path) -> Checkpoint:
 
 def _whole_files(folder: Path) -> list[Path]:
     """Checkpoints in the order of their iterations, without what a killed process left half written."""
-    return sorted(path for path in folder.glob("*.pt") if not path.name.startswith(TEMPORARY))
+    return sorted(folder.glob("*.pt"))
 
 
 def _drop_old(folder: Path, keep: int) -> None:
     for path in _whole_files(folder)[:-keep]:
         path.unlink()
-    for path in folder.glob(f"{TEMPORARY}*"):
+    for path in folder.glob(f"*{PARTIAL_SUFFIX}"):
         path.unlink()
     for path in folder.glob("*.sha256"):
         if not path.with_suffix(".pt").exists():

@@ -4,9 +4,9 @@ import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
-from model.files import write_whole
+from model.files import appearing
 from trainer.errors import DiskFullError, RunFolderError
 
 
@@ -24,7 +24,7 @@ def telling(path: Path) -> Iterator[None]:
         raise RunFolderError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """`model.files.write_whole`, with what the operating system refuses told in a sentence."""
-    with telling(path):
-        write_whole(path, write)
+def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Let `write` fill a file that appears when it is whole; what the operating system refuses is told."""
+    with telling(path), appearing(path) as file:
+        write(file)

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from model.card import CardDraft, ModelCard
 from model.errors import ModelError
 from model.export import export_refiner
-from model.files import TEMPORARY, sync_folder
+from model.files import PARTIAL_SUFFIX, sync_folder
 from trainer.disk import telling
 from trainer.errors import PublishError
 from trainer.trained import Trained
@@ -48,7 +48,7 @@ def publish(
         raise PublishError(f"{target} exists; a published version never changes: take another --version")
     with telling(home):
         home.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=home))
+        temporary = Path(tempfile.mkdtemp(prefix=".", suffix=PARTIAL_SUFFIX, dir=home))
         try:
             card = export_refiner(trained.refiner, draft, temporary / "refiner.onnx")
             temporary.chmod(0o755)

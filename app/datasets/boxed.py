@@ -14,8 +14,8 @@ from typing import IO, Final, cast
 import zstandard
 
 from app.datasets.archive import COPIED_AT_ONCE, Kind, kind_of, unpack
-from app.durable import appearing
 from app.errors import InvalidRequest
+from model.files import appearing
 
 _KIND_OF_SUFFIX: Final[dict[str, Kind]] = {
     ".zip": "zip",

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from app.durable import appearing
+from model.files import appearing
 
 
 class ManifestWriter:

@@ -26,7 +26,7 @@ from trainer.cli import main
 
 def half_written(root):
     found = set()
-    for path in pathlib.Path(root).glob("*/checkpoints/.tmp-*.pt"):
+    for path in pathlib.Path(root).glob("*/checkpoints/.*.pt.*.simtrue-partial"):
         try:
             found.add((path, path.stat().st_mtime_ns))
         except FileNotFoundError:
@@ -50,7 +50,7 @@ for line in sys.stdin:
         if ended:
             status = os.waitstatus_to_exitcode(code)
         writing = any(
-            int(path.stem.removeprefix(".tmp-")) >= order["kill_in_write_of"]
+            int(path.name.split(".")[1]) >= order["kill_in_write_of"]
             for path, _ in half_written(order["root"]) - before
         )
         late = order["kill_after_s"] is not None and time.monotonic() - begin > order["kill_after_s"]

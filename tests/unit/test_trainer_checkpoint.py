@@ -1,6 +1,7 @@
 """Checkpoints: whole or absent, checked when read, limited in number."""
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -64,7 +65,7 @@ def test_no_readable_checkpoint_at_all_is_an_error(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_process_left_half_written_is_no_checkpoint(tmp_path: Path) -> None:
-    (tmp_path / ".tmp-000000004.pt").write_bytes(b"half")
+    (tmp_path / ".000000004.pt.1f.simtrue-partial").write_bytes(b"half")
     assert load_newest(tmp_path, lambda _sentence: None) is None
 
 
@@ -73,19 +74,25 @@ def test_a_run_without_checkpoints_has_none(tmp_path: Path) -> None:
 
 
 def test_only_the_last_few_are_kept_and_leftovers_go(tmp_path: Path) -> None:
-    (tmp_path / ".tmp-000000001.pt").write_bytes(b"left by a killed process")
+    (tmp_path / ".000000001.pt.1f.simtrue-partial").write_bytes(b"left by a killed process")
     for iteration in (1, 2, 3, 4):
         save(tmp_path, iteration, keep=2)
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["000000003.pt", "000000003.sha256", "000000004.pt", "000000004.sha256"]
 
 
-def test_a_full_disk_is_told_and_the_checkpoint_before_stays(tmp_path: Path) -> None:
+def test_a_full_disk_is_told_and_the_checkpoint_before_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
     save(tmp_path, 5)
-    (tmp_path / ".tmp-000000010.pt").symlink_to("/dev/full")
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(DiskFullError, match="no space left on the disk"):
         save(tmp_path, 10)
     assert newest(tmp_path) == (5, [])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["000000005.pt", "000000005.sha256"]
 
 
 def test_a_write_that_fails_half_way_leaves_the_old_file(tmp_path: Path) -> None:
