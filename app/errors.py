@@ -26,6 +26,14 @@ class InvalidArchive(InvalidRequest):
     """An archive is broken, or holds what could do harm when it is unpacked."""
 
 
+class PlaceRefused(InvalidRequest):
+    """A source or a destination is not one of those that this service may read or write."""
+
+
+class PlaceUnavailable(SimtrueError):
+    """A folder, bucket or server of a set cannot be reached or does not let us in; later it may."""
+
+
 class TooManyImages(InvalidRequest):
     """One request carries more images than `max_images_per_request`."""
 
@@ -112,6 +120,7 @@ HTTP_STATUS: dict[type[SimtrueError], HttpProblem] = {
     InvalidJson: HttpProblem(400, "invalid-json", "The JSON cannot be parsed"),
     InvalidArchive: HttpProblem(422, "invalid-archive", "The archive is refused"),
     TooManyImages: HttpProblem(400, "too-many-images", "Too many images in one request"),
+    PlaceRefused: HttpProblem(403, "place-refused", "This place may not be used"),
     UnknownModel: HttpProblem(404, "unknown-model", "There is no such model"),
     NotAcceptable: HttpProblem(406, "not-acceptable", "None of the accepted media types can be produced"),
     BadModel: HttpProblem(409, "bad-model", "The model file is refused"),
@@ -125,6 +134,7 @@ HTTP_STATUS: dict[type[SimtrueError], HttpProblem] = {
     EngineBusy: HttpProblem(503, "engine-busy", "The queue is full"),
     ShuttingDown: HttpProblem(503, "shutting-down", "The service is stopping"),
     NoModelReady: HttpProblem(503, "no-model-ready", "No model is loaded"),
+    PlaceUnavailable: HttpProblem(503, "place-unavailable", "The place of the data cannot be reached"),
     RequestTimeout: HttpProblem(504, "request-timeout", "The request took too long"),
 }
 

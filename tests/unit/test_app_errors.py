@@ -14,6 +14,7 @@ ALL = [kind for kind in vars(errors).values() if isinstance(kind, type) and issu
         ("InvalidRequest", 400),
         ("InvalidJson", 400),
         ("TooManyImages", 400),
+        ("PlaceRefused", 403),
         ("UnknownModel", 404),
         ("NotAcceptable", 406),
         ("BadModel", 409),
@@ -26,6 +27,7 @@ ALL = [kind for kind in vars(errors).values() if isinstance(kind, type) and issu
         ("EngineBusy", 503),
         ("ShuttingDown", 503),
         ("NoModelReady", 503),
+        ("PlaceUnavailable", 503),
         ("RequestTimeout", 504),
     ],
 )

@@ -1,0 +1,104 @@
+"""Place: a tree of files that can be listed, read and written, wherever it is."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import IO, Final, NamedTuple, Protocol
+
+from app.errors import InvalidRequest
+
+COPIED_AT_ONCE: Final = 1 << 20
+_PERMISSIONS: Final = 0o777
+"""Kept of a file's mode: a copy that belongs to the service must not run as the service for everybody."""
+_READABLE: Final = 0o400
+"""What we wrote we can read, whatever the mode of its source."""
+
+
+class Place(Protocol):
+    """A tree of files, named by their paths below it: parts joined with "/", none of them ".", ".." or empty.
+
+    A place can be pickled, and used by several threads at once. Its methods raise OSError with a `strerror`
+    for a sentence about this file, InvalidRequest for what is no such path, PlaceRefused for what a symbolic
+    link leads out of the places that may be used, and PlaceUnavailable when nothing in it can be had now.
+    """
+
+    @property
+    def uri(self) -> str:
+        """Where it is, for people and for records."""
+        ...
+
+    def names(self) -> Iterator[str]:
+        """Every file that is whole, in any order, listed as it is asked for."""
+        ...
+
+    def read(self, name: str) -> bytes:
+        """All bytes of a file."""
+        ...
+
+    def open(self, name: str) -> AbstractContextManager[IO[bytes]]:
+        """A file for reading piece by piece."""
+        ...
+
+    def exists(self, name: str) -> bool:
+        """Whether there is a file of this name."""
+        ...
+
+    def writing(self, name: str) -> AbstractContextManager[IO[bytes]]:
+        """A file that appears when the block ends well and replaces one of its name; else nothing changes.
+
+        Folders are made as needed. It survives a power cut once it is settled.
+        """
+        ...
+
+    def write(self, name: str, data: bytes, *, mode_of: Path | None = None) -> None:
+        """A whole file at once, as `writing`; in a folder it gets the permissions of the file `mode_of`."""
+        ...
+
+    def settle(self, names: Sequence[str]) -> None:
+        """Make these files, written before, survive a power cut."""
+        ...
+
+    def local(self, name: str) -> Path | None:
+        """Where the file is, or would be, on this machine's disk; None when it is elsewhere."""
+        ...
+
+
+class Digest(NamedTuple):
+    """Of a file's bytes."""
+
+    sha256: str
+    bytes: int
+
+
+def copy(source: Place, name: str, target: Place, target_name: str) -> Digest:
+    """Copy a file piece by piece; between folders it keeps its times and permissions.
+
+    Raises what the two places raise. After any error the target is as it was.
+    """
+    hashing, count = hashlib.sha256(), 0
+    with source.open(name) as reading, target.writing(target_name) as writing:
+        while part := reading.read(COPIED_AT_ONCE):
+            hashing.update(part)
+            count += writing.write(part)
+        original = source.local(name)
+        if original is not None and target.local(target_name) is not None:
+            writing.flush()  # or it would change the time when it is closed
+            shutil.copystat(original, writing.name)
+            keep_permissions(original, Path(writing.name))
+    return Digest(hashing.hexdigest(), count)
+
+
+def keep_permissions(original: Path, written: Path) -> None:
+    """Give a file that was written here the permissions of another one. Raises OSError."""
+    written.chmod(original.stat().st_mode & _PERMISSIONS | _READABLE)
+
+
+def checked(name: str) -> str:
+    """The name, which must be a path below a place. Raises InvalidRequest."""
+    if "\0" in name or not {"", ".", ".."}.isdisjoint(name.split("/")):
+        raise InvalidRequest(f"{name!r} is no path of a file in a set.")
+    return name
