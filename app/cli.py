@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from app.datasets.boxed import opened_set, packed_set
+from app.datasets.set_plan import Choice
 from app.errors import SimtrueError
 from app.folder_plan import plan, refuse_papers
 from app.logs import configure_logs
@@ -64,15 +65,16 @@ def serve(  # noqa: PLR0917 (typer makes each parameter a flag)
         serve_until_stopped(settings)
 
 
-Keep = Annotated[
-    list[str] | None,
-    typer.Option(help="Pattern of images to copy as they are, such as 'left/*'; may be repeated."),
-]
-RefineAnyway = Annotated[
+Include = Annotated[
     list[str] | None,
     typer.Option(
-        "--refine", help="Pattern of images to refine although they look like labels; may be repeated."
+        help="Pattern of images to refine, such as 'left/*', also where they look like labels; the others "
+        "are copied. May be repeated."
     ),
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(help="Pattern of images to copy as they are; wins over --include. May be repeated."),
 ]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Say what would become of every file, and write nothing.")
@@ -107,8 +109,8 @@ def refine(  # noqa: PLR0917 (typer makes each parameter a flag)
     output_format: Annotated[
         OutputFormat | None, typer.Option("--format", help="Format to write; none keeps that of each image.")
     ] = None,
-    keep: Keep = None,
-    refine_anyway: RefineAnyway = None,
+    include: Include = None,
+    exclude: Exclude = None,
     manifest: ManifestFile = None,
     report: ReportFile = None,
     dry_run: DryRun = False,
@@ -118,7 +120,7 @@ def refine(  # noqa: PLR0917 (typer makes each parameter a flag)
 
     Images keep path, size, mode and format; every other file is copied byte for byte. Annotations are found
     and read, so that preservation is measured. Label images, such as masks, are told by their folders and
-    names, and copied; --keep and --refine overrule that.
+    names, and copied; --include and --exclude overrule that.
     """
     from app.console import Papers, refine_with_progress, show_plan
 
@@ -134,14 +136,8 @@ def refine(  # noqa: PLR0917 (typer makes each parameter a flag)
         options = read_options(json.dumps(asked), max_variants=1)
         folder = open_sets.enter_context(opened_set(source, target.parent))
         into = open_sets.enter_context(packed_set(target, overwrite=overwrite, dry_run=dry_run))
-        planned = plan(
-            folder,
-            into,
-            output_format=output_format,
-            keep=keep or [],
-            refine=refine_anyway or [],
-            overwrite=overwrite,
-        )
+        choice = Choice(include or (), exclude or (), output_format)
+        planned = plan(folder, into, choice, overwrite=overwrite)
         if dry_run:
             show_plan(planned)
             return

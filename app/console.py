@@ -15,7 +15,6 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
-    TaskID,
     TextColumn,
     TimeRemainingColumn,
 )
@@ -23,12 +22,14 @@ from rich.table import Table
 from rich.text import Text
 
 from app.datasets.manifest import ManifestWriter
+from app.datasets.set_plan import PlannedFile
 from app.datasets.set_report import SetReport
-from app.folder_plan import FolderPlan, PlannedFile
-from app.offline import FolderRun, Summary, refine_files
+from app.folder_plan import FolderPlan
+from app.offline import Summary, refine_planned
 from app.options import RefineOptions
 from app.refining.models import ModelStatus
 from app.services import open_services
+from app.set_refining import SetRun, pictures_of
 from app.settings import Settings
 from model.files import appearing
 
@@ -54,7 +55,7 @@ def refine_with_progress(
     """
     console = Console(stderr=True)
     with open_services(settings) as services:
-        run = FolderRun(services, services.models.get(model), options)
+        run = SetRun(services, services.models.get(model), options, plan.source, plan.target)
         served = run.model
         console.print(f"Model {served.name} v{served.version} on {served.provider}", highlight=False)
         with (
@@ -63,19 +64,15 @@ def refine_with_progress(
         ):
             bar = progress.add_task("refining", total=len(plan.files))
             report = _report(settings, options, plan)
-            done = partial(_advance, progress, bar)
-            summary = asyncio.run(refine_files(run, plan.files, done, manifest, report))
+            done = partial(progress.advance, bar)
+            summary = asyncio.run(refine_planned(run, plan, done, manifest, report))
     if papers.report is not None:
         with appearing(papers.report) as page:
-            page.write(report.render(_about(run, plan)).encode())
+            page.write(report.render(_about(run, plan), partial(pictures_of, run)).encode())
     _show_summary(console, summary)
     _show_problems(console, plan.problems, summary.problems)
     _show_label_images(console, plan.files)
     return summary
-
-
-def _advance(progress: Progress, bar: TaskID, _file: PlannedFile) -> None:
-    progress.advance(bar)
 
 
 def _report(settings: Settings, options: RefineOptions, plan: FolderPlan) -> SetReport:
@@ -86,7 +83,7 @@ def _report(settings: Settings, options: RefineOptions, plan: FolderPlan) -> Set
     return report
 
 
-def _about(run: FolderRun, plan: FolderPlan) -> dict[str, str]:
+def _about(run: SetRun, plan: FolderPlan) -> dict[str, str]:
     options = run.options
     return {
         "model": f"{run.model.name} v{run.model.version} on {run.model.provider}",
@@ -122,7 +119,7 @@ def _why(file: PlannedFile) -> str:
 def _show_label_images(console: Console, files: Sequence[PlannedFile]) -> None:
     reasons = Counter(file.label_image for file in files if file.label_image)
     for reason, count in reasons.most_common(LABEL_REASONS_SHOWN):
-        said = f"{count} copied, taken for label images, because {reason}; --refine PATTERN overrules"
+        said = f"{count} copied, taken for label images, because {reason}; --include PATTERN overrules"
         console.print(Text(said), soft_wrap=True)
     if len(reasons) > LABEL_REASONS_SHOWN:
         rest = sum(count for _, count in reasons.most_common()[LABEL_REASONS_SHOWN:])

@@ -1,76 +1,46 @@
-"""What becomes of every file of a folder: refined, copied, or refused, and under which path."""
+"""The plan for a folder, or for a single image, on this machine's disk, and what stands in its way."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from fnmatch import fnmatch
-from pathlib import Path, PurePosixPath
-from typing import Literal
+from pathlib import Path
 
-from app.datasets.annotation_index import Source, index_annotations
-from app.datasets.layout import why_label_image
+from app.datasets.folder_place import FolderPlace
+from app.datasets.set_plan import (
+    FORMAT_OF_SUFFIX,
+    Choice,
+    PlannedFile,
+    plan_set,
+    renamed,
+    with_annotations,
+)
 from app.errors import InvalidRequest
-
-_SUFFIX_OF_FORMAT = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif", "bmp": ".bmp"}
-_FORMAT_OF_SUFFIX = {suffix: name for name, suffix in _SUFFIX_OF_FORMAT.items()} | {
-    ".jpeg": "jpeg",
-    ".tiff": "tiff",
-}
-
-
-@dataclass(frozen=True)
-class PlannedFile:
-    """One file of the source; `name` is its path below it, `target` where the result goes.
-
-    output_format: what an image is written as, None for its own format. annotations: where its own are.
-    label_image: why an image is copied as a label image. problem: why nothing will be written. None for every
-    other file.
-    """
-
-    action: Literal["refine", "copy"]
-    name: str
-    source: Path
-    target: Path
-    output_format: str | None = None
-    annotations: Source | None = None
-    label_image: str | None = None
-    problem: str | None = None
 
 
 @dataclass(frozen=True)
 class FolderPlan:
-    """All files in the order of their names, and what is wrong with their annotations as a whole."""
+    """All files in the order of their names, where from, where to, and what is wrong with annotations."""
 
+    source: FolderPlace
+    target: FolderPlace
     files: tuple[PlannedFile, ...]
     problems: tuple[str, ...] = ()
 
 
-def plan(
-    source: Path,
-    target: Path,
-    *,
-    output_format: str | None,
-    keep: Sequence[str],
-    refine: Sequence[str] = (),
-    overwrite: bool,
-) -> FolderPlan:
-    """Plan a folder, or a single image file, in the order of names.
+def plan(source: Path, target: Path, choice: Choice, *, overwrite: bool) -> FolderPlan:
+    """Plan a folder, or a single image file.
 
-    keep: shell patterns on the path below `source`; what matches is copied although it is an image. refine:
-    patterns of images that are refined although they look like label images; `keep` comes first.
     Raises InvalidRequest when source and target cannot be used together.
     """
     source, target = source.resolve(), target.resolve()
     _refuse_overlap(source, target)
     if source.is_file():
-        return _checked([_single(source, target, output_format)], _beside(source), overwrite)
-    paths = sorted(_files_below(source))
-    files = [
-        _planned(path, source, target, output_format=output_format, keep=keep, refine=refine)
-        for path in paths
-    ]
-    return _checked(files, {_name(path, source): path for path in paths if path.is_file()}, overwrite)
+        return _plan_single(source, target, choice, overwrite=overwrite)
+    there, into = FolderPlace(source), FolderPlace(target)
+    planned = plan_set(there.names(), there, choice)
+    files = tuple(_checked(file, there, into, overwrite=overwrite) for file in planned.files)
+    return FolderPlan(there, into, files, planned.problems)
 
 
 def refuse_papers(papers: Sequence[Path | None], planned: FolderPlan, *, overwrite: bool) -> None:
@@ -78,7 +48,8 @@ def refuse_papers(papers: Sequence[Path | None], planned: FolderPlan, *, overwri
     places = [paper.resolve() for paper in papers if paper is not None]
     if len(set(places)) < len(places):
         raise InvalidRequest(f"The manifest and the report are both {places[0]}; name another file.")
-    of_set = {path for file in planned.files for path in (file.source, file.target)}
+    of_set = {planned.source.local(file.name) for file in planned.files}
+    of_set |= {planned.target.local(file.written_as) for file in planned.files}
     for place in places:
         if place in of_set:
             raise InvalidRequest(f"{place} is a file of the set itself; name another one.")
@@ -99,80 +70,26 @@ def _refuse_overlap(source: Path, target: Path) -> None:
         raise InvalidRequest(f"The source {source} lies inside the destination; name another destination.")
 
 
-def _files_below(folder: Path) -> Iterator[Path]:
-    """Every file, through symbolic links to files but not to folders."""
-    for path in folder.iterdir():
-        if path.is_dir() and not path.is_symlink():
-            yield from _files_below(path)
-        elif not path.is_dir():
-            yield path
-
-
-def _single(source: Path, target: Path, output_format: str | None) -> PlannedFile:
+def _plan_single(source: Path, target: Path, choice: Choice, *, overwrite: bool) -> FolderPlan:
     """One image; without a format that is asked for, the destination's suffix tells it."""
-    into = target / _renamed(source, output_format).name if target.is_dir() else target
+    output_format = choice.output_format
+    into = target / renamed(source.name, output_format) if target.is_dir() else target
     if output_format is None and into.suffix.lower() != source.suffix.lower():
-        output_format = _FORMAT_OF_SUFFIX.get(into.suffix.lower())
-    return PlannedFile("refine", source.name, source, into, output_format)
+        output_format = FORMAT_OF_SUFFIX.get(into.suffix.lower())
+    there, place = FolderPlace(source.parent), FolderPlace(into.parent)
+    beside = [source.with_suffix(suffix).name for suffix in (".json", ".xml", ".txt")]
+    file = PlannedFile("refine", source.name, into.name, output_format)
+    names = [name for name in beside if there.local(name).is_file()]
+    planned = with_annotations([file], names, there)
+    checked = tuple(_checked(file, there, place, overwrite=overwrite) for file in planned.files)
+    return FolderPlan(there, place, checked, planned.problems)
 
 
-def _planned(
-    path: Path,
-    source: Path,
-    target: Path,
-    *,
-    output_format: str | None,
-    keep: Sequence[str],
-    refine: Sequence[str],
-) -> PlannedFile:
-    name = path.relative_to(source)
-    if path.suffix.lower() not in _FORMAT_OF_SUFFIX or _matches(name, keep):
-        return PlannedFile("copy", str(name), path, target / name)
-    reason = None if _matches(name, refine) else why_label_image(PurePosixPath(name.as_posix()))
-    if reason is not None:
-        return PlannedFile("copy", str(name), path, target / name, label_image=reason)
-    into = target / _renamed(name, output_format)
-    return PlannedFile("refine", str(name), path, into, output_format)
-
-
-def _matches(name: Path, patterns: Sequence[str]) -> bool:
-    return any(fnmatch(name.as_posix(), pattern) for pattern in patterns)
-
-
-def _renamed(path: Path, output_format: str | None) -> Path:
-    """The path with the suffix of the format, unless its own already tells that format."""
-    if output_format is None or _FORMAT_OF_SUFFIX.get(path.suffix.lower()) == output_format:
-        return path
-    return path.with_suffix(_SUFFIX_OF_FORMAT[output_format])
-
-
-def _beside(image: Path) -> dict[str, Path]:
-    """The files that may hold the annotations of a single image."""
-    siblings = (image.with_suffix(suffix) for suffix in (".json", ".xml", ".txt"))
-    return {path.name: path for path in siblings if path.is_file()}
-
-
-def _name(path: Path, source: Path) -> str:
-    return path.relative_to(source).as_posix()
-
-
-def _checked(files: Sequence[PlannedFile], paths: Mapping[str, Path], overwrite: bool) -> FolderPlan:
-    """With their annotations; files whose target exists or is taken by an earlier one are marked, and what is
-    no regular file.
-    """
-    images = [Path(file.name).as_posix() for file in files if file.action == "refine"]
-    index = index_annotations(paths, images)
-    claimed: dict[Path, str] = {}
-    checked = []
-    for file in files:
-        problem = None
-        if not file.source.is_file():
-            problem = "it is no regular file"
-        elif file.target in claimed:
-            problem = f"{claimed[file.target]} is written to {file.target} already"
-        elif file.target.exists() and not overwrite:
-            problem = f"{file.target} exists already; --overwrite replaces it"
-        claimed.setdefault(file.target, file.name)
-        annotations = index.of(Path(file.name).as_posix()) if file.action == "refine" else None
-        checked.append(replace(file, annotations=annotations, problem=problem))
-    return FolderPlan(tuple(checked), tuple(index.problems))
+def _checked(file: PlannedFile, source: FolderPlace, target: FolderPlace, *, overwrite: bool) -> PlannedFile:
+    """Marked where it is no regular file, or where its target exists."""
+    if not source.local(file.name).is_file():
+        return replace(file, problem="it is no regular file")
+    into = target.local(file.written_as)
+    if file.problem is None and not overwrite and into.exists():
+        return replace(file, problem=f"{into} exists already; --overwrite replaces it")
+    return file

@@ -69,12 +69,13 @@ def _preservation(entry: Preservation) -> PreservationReport:
     return PreservationReport(
         annotation=entry.annotation,
         label=entry.label,
-        dx=_rounded(drift.dx),
-        dy=_rounded(drift.dy),
-        shift_px=_rounded(drift.shift_px),
-        structure_kept=_rounded(drift.structure_kept),
+        dx=rounded(drift.dx),
+        dy=rounded(drift.dy),
+        shift_px=rounded(drift.shift_px),
+        structure_kept=rounded(drift.structure_kept),
     )
 
 
-def _rounded(value: float | None) -> float | None:
+def rounded(value: float | None) -> float | None:
+    """To four digits after the point."""
     return None if value is None else round(value, 4)

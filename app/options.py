@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -27,6 +27,7 @@ MAX_POLYGON_POINTS = 10_000
 Coordinate = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
 Point = tuple[Coordinate, Coordinate]
 OutputFormat = Literal["png", "jpeg", "webp", "tiff", "bmp"]
+ArchiveKind = Literal["zip", "tar", "tar.gz", "tar.zst"]
 
 
 class _Options(BaseModel):
@@ -79,8 +80,8 @@ Lock = Annotated[
 ]
 
 
-class Thresholds(_Options):
-    """When structure counts as preserved, and what happens to an image where it is not."""
+class _Limits(_Options):
+    """When structure counts as preserved."""
 
     max_shift_px: float = Field(
         default=_DEFAULTS.max_shift_px, ge=0, le=1e4, description="Farthest that structure may move, in px."
@@ -88,8 +89,22 @@ class Thresholds(_Options):
     min_structure_kept: float = Field(
         default=_DEFAULTS.min_structure_kept, ge=0, le=1, description="Least share of structure to be left."
     )
+
+
+class Thresholds(_Limits):
+    """When structure counts as preserved, and what happens to an image where it is not."""
+
     below: WhenBelow = Field(
         default="soften", description="Lower the strength, keep the original, or only report."
+    )
+
+
+class JobThresholds(_Limits):
+    """The same in a job, where an image may also be left out of the set."""
+
+    below: WhenBelow | Literal["drop"] = Field(
+        default="soften",
+        description="Lower the strength, keep the original, drop the image from the set, or only report.",
     )
 
 
@@ -102,8 +117,8 @@ class Output(_Options):
     )
 
 
-class RefineOptions(_Options):
-    """Everything that a caller may choose about one request."""
+class _Refinement(_Options):
+    """What a caller may choose about every refinement."""
 
     strength: float = Field(
         default=1.0, ge=0, le=1, description="Share of the change applied; 0 changes nothing."
@@ -123,7 +138,6 @@ class RefineOptions(_Options):
     lock: Annotated[tuple[Lock, ...], Field(max_length=MAX_LOCKS), FailFast()] = Field(
         default=(), description="Regions whose pixels stay bit-identical."
     )
-    thresholds: Thresholds = Thresholds()
     output: Output = Output()
 
     def seed_of(self, variant: int) -> int:
@@ -131,13 +145,70 @@ class RefineOptions(_Options):
         return (self.seed + variant) % 2**32
 
 
+class RefineOptions(_Refinement):
+    """Everything that a caller may choose about one request."""
+
+    thresholds: Thresholds = Thresholds()
+
+
+_Chosen = TypeVar("_Chosen", bound=_Refinement)
+Pattern = Annotated[str, Field(min_length=1, max_length=1024)]
+Patterns = Annotated[tuple[Pattern, ...], Field(max_length=1000)]
+
+
+class JobOptions(_Refinement):
+    """Everything that a caller may choose about the refinement of a set."""
+
+    thresholds: JobThresholds = JobThresholds()
+    include: Patterns = Field(
+        default=(),
+        description="Shell patterns on paths below the set: the images that match are refined, also those "
+        "that look like label images, and no others. Empty: all images but label images.",
+    )
+    exclude: Patterns = Field(
+        default=(), description="Patterns of images that are copied as they are; they win."
+    )
+    lists: Patterns = Field(
+        default=(),
+        description="Patterns of text files with a line per image, such as train.txt: the lines of dropped "
+        "images are taken out. Every other file stays as it is, byte for byte.",
+    )
+    archive: ArchiveKind = Field(default="zip", description="Kind of archive that the result is packed into.")
+    dry_run: bool = Field(default=False, description="Only plan, so that `plan` can be read; refine nothing.")
+
+    @property
+    def drop_below(self) -> bool:
+        """Whether images below the thresholds are left out."""
+        return self.thresholds.below == "drop"
+
+    def refine_options(self) -> RefineOptions:
+        """What of these concerns a single image; one that may be dropped is only reported on."""
+        limits = self.thresholds
+        below: WhenBelow = "report" if limits.below == "drop" else limits.below
+        return RefineOptions(
+            **{name: getattr(self, name) for name in _Refinement.model_fields},
+            thresholds=Thresholds(
+                max_shift_px=limits.max_shift_px, min_structure_kept=limits.min_structure_kept, below=below
+            ),
+        )
+
+
 def read_options(document: bytes | str | None, *, max_variants: int) -> RefineOptions:
     """Read options from JSON; nothing means the defaults.
 
     Raises `InvalidJson` for what is no JSON and `InvalidOptions` naming the field that is wrong.
     """
+    return _read(RefineOptions, document, max_variants)
+
+
+def read_job_options(document: bytes | str | None, *, max_variants: int) -> JobOptions:
+    """Read the options of a job, in the same way."""
+    return _read(JobOptions, document, max_variants)
+
+
+def _read(kind: type[_Chosen], document: bytes | str | None, max_variants: int) -> _Chosen:
     try:
-        options = RefineOptions() if document is None else RefineOptions.model_validate_json(document)
+        options = kind() if document is None else kind.model_validate_json(document)
     except ValidationError as error:
         raise _refusal(error) from error
     if options.variants > max_variants:

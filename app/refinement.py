@@ -54,10 +54,14 @@ class ImageJob:
 
 @dataclass(frozen=True)
 class Preservation:
-    """What became of the structure under one annotation; `annotation` is its position in the document."""
+    """What became of the structure under one annotation.
+
+    annotation: its position in the document. box: x1, y1, x2, y2 in px of the upright image.
+    """
 
     annotation: int
     label: str | None
+    box: tuple[float, float, float, float]
     drift: Drift
 
 
@@ -206,7 +210,10 @@ def _preservation(job: ImageJob, drifts: Sequence[Drift]) -> tuple[Preservation,
     if job.geometry is None:
         return None
     measured = ((job.geometry.shapes[drift.index], drift) for drift in drifts)
-    return tuple(Preservation(shape.source, shape.label, drift) for shape, drift in measured)
+    return tuple(
+        Preservation(shape.source, shape.label, (shape.x1, shape.y1, shape.x2, shape.y2), drift)
+        for shape, drift in measured
+    )
 
 
 def _shapes(job: ImageJob) -> tuple[Shape, ...]:

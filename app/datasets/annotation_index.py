@@ -7,23 +7,28 @@ or KITTI file; what the documents about several images say: COCO's, CVAT's, SOLO
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
-from typing import Protocol
+from pathlib import PurePosixPath
 from xml.etree import ElementTree as ET
 
 import yaml
 
-from app.annotations import coco, cvat, kitti, solo, voc, xml_text, yolo
+from app.annotations import coco, cvat, solo, xml_text
 from app.annotations.json_text import JsonValue, parse
-from app.annotations.reading import read_geometry
-from app.annotations.shapes import Collector, ImageGeometry, ImageRef
 from app.annotations.yolo import YoloClasses
+from app.datasets.annotation_source import (
+    MOST_TEXT_BYTES,
+    Files,
+    JsonBeside,
+    PartOfSet,
+    Source,
+    TextFile,
+    VocFile,
+    bounded,
+)
 from app.errors import SimtrueError
 
-MOST_TEXT_BYTES = 64 << 20
-"""Of one label file of an image."""
 MOST_SET_BYTES = 1 << 30
 """Of a document about a whole set."""
 MOST_SET_VALUES = 50_000_000
@@ -32,107 +37,6 @@ YOLO_NAMES = frozenset({"classes.txt", "obj.names", "labels.txt"})
 _TWIN_FOLDERS = {"images": "labels", "jpegimages": "Annotations", "image_2": "label_2", "image_3": "label_2"}
 """Folders of images, and their twins of label files; VOC's, YOLO's and KITTI's."""
 _WORD = re.compile(r"[a-z]+|[0-9]+")
-
-
-class Source(Protocol):
-    """The annotations of one image."""
-
-    @property
-    def where(self) -> str:
-        """The file they are in, for people."""
-        ...
-
-    def read(self, image: ImageRef) -> ImageGeometry:
-        """The geometry for the image; SimtrueError or OSError when the file cannot be read."""
-        ...
-
-
-@dataclass(frozen=True)
-class JsonBeside:
-    """A JSON document about one image."""
-
-    path: Path
-
-    @property
-    def where(self) -> str:
-        """Its name."""
-        return self.path.name
-
-    def read(self, image: ImageRef) -> ImageGeometry:
-        """By whichever reader knows it."""
-        geometry = read_geometry(parse(self.path.read_bytes()), [image])
-        (found,) = geometry.images
-        return ImageGeometry(found.shapes, (*geometry.problems, *found.problems))
-
-
-@dataclass(frozen=True)
-class VocFile:
-    """An XML file about one image."""
-
-    path: Path
-
-    @property
-    def where(self) -> str:
-        """Its name."""
-        return self.path.name
-
-    def read(self, image: ImageRef) -> ImageGeometry:
-        """Its boxes; nothing from XML of another kind."""
-        root, collector = (
-            xml_text.parse(_bounded(self.path, MOST_TEXT_BYTES), what=self.where),
-            Collector(image),
-        )
-        if voc.recognises(root):
-            voc.read(root, collector)
-        return collector.finish()
-
-
-@dataclass(frozen=True)
-class TextFile:
-    """A text file about one image, YOLO's or KITTI's."""
-
-    path: Path
-    classes: YoloClasses
-
-    @property
-    def where(self) -> str:
-        """Its name."""
-        return self.path.name
-
-    def read(self, image: ImageRef) -> ImageGeometry:
-        """Its objects; nothing from text of another kind."""
-        text, collector = _bounded(self.path, MOST_TEXT_BYTES).decode("utf-8", "replace"), Collector(image)
-        if kitti.recognises(text):
-            kitti.read(text, collector)
-        elif yolo.recognises(text):
-            yolo.read(text, self.classes, collector)
-        return collector.finish()
-
-
-@dataclass(frozen=True)
-class PartOfSet:
-    """What documents about several images say about one: JSON documents of its own, CVAT's elements."""
-
-    names: tuple[str, ...]
-    parts: tuple[JsonValue | ET.Element, ...]
-
-    @property
-    def where(self) -> str:
-        """The documents' names."""
-        return ", ".join(self.names)
-
-    def read(self, image: ImageRef) -> ImageGeometry:
-        """The shapes of all of them, one after the other."""
-        collector = Collector(image)
-        for part in self.parts:
-            if isinstance(part, ET.Element):
-                cvat.read(part, collector)
-                continue
-            (found,) = read_geometry(part, [image]).images
-            collector.shapes.extend(found.shapes)
-            for problem in found.problems:
-                collector.report(problem)
-        return collector.finish()
 
 
 @dataclass
@@ -148,33 +52,34 @@ class AnnotationIndex:
         return self.sources.get(image)
 
 
-def index_annotations(files: Mapping[str, Path], images: Sequence[str]) -> AnnotationIndex:
-    """Find the annotations of `images`, all paths below the set with `/`; `files` are all of its files."""
+TEXT_SUFFIXES = frozenset({".json", ".xml", ".txt", ".yaml", ".yml", ".names"})
+"""Of files that may hold annotations; nothing else is ever opened."""
+
+
+def index_annotations(names: Collection[str], images: Sequence[str], files: Files) -> AnnotationIndex:
+    """Find the annotations of `images`; both are paths below the set with `/`, `names` of all its files."""
+    names = {name for name in names if PurePosixPath(name).suffix.lower() in TEXT_SUFFIXES}
     index = AnnotationIndex()
-    classes = _Classes(files, index)
+    classes = _Classes(names, files, index)
     stems = {PurePosixPath(image).with_suffix("").as_posix() for image in images}
-    of_set = _parts_of_set(
-        {name: path for name, path in files.items() if _may_be_of_set(PurePosixPath(name), stems)},
-        images,
-        index,
-    )
+    documents = sorted(name for name in names if _may_be_of_set(PurePosixPath(name), stems))
+    of_set = _parts_of_set(documents, images, files, index)
     for image in images:
-        source = _beside(PurePosixPath(image), files, classes) or of_set.get(image)
+        source = _beside(PurePosixPath(image), names, classes) or of_set.get(image)
         if source is not None:
             index.sources[image] = source
     return index
 
 
-def _beside(image: PurePosixPath, files: Mapping[str, Path], classes: _Classes) -> Source | None:
+def _beside(image: PurePosixPath, names: Collection[str], classes: _Classes) -> Source | None:
     """The label file of the image's name: beside it, or in the twin of its folder."""
     for suffix in (".json", ".xml", ".txt"):
         for candidate in _candidates(image, suffix):
-            path = files.get(candidate)
-            if path is None or candidate.rpartition("/")[2] in YOLO_NAMES:
+            if candidate not in names or candidate.rpartition("/")[2] in YOLO_NAMES:
                 continue
             if suffix == ".json":
-                return JsonBeside(path)
-            return VocFile(path) if suffix == ".xml" else TextFile(path, classes.nearest(candidate))
+                return JsonBeside(candidate)
+            return VocFile(candidate) if suffix == ".xml" else TextFile(candidate, classes.nearest(candidate))
     return None
 
 
@@ -190,15 +95,15 @@ def _candidates(image: PurePosixPath, suffix: str) -> Iterator[str]:
 class _Classes:
     """Class names and keypoints of YOLO sets: of the settings file nearest above a label file."""
 
-    def __init__(self, files: Mapping[str, Path], index: AnnotationIndex) -> None:
+    def __init__(self, names: Collection[str], files: Files, index: AnnotationIndex) -> None:
         self._by_folder: dict[str, YoloClasses] = {}
-        for name in sorted(files, key=lambda name: name.rpartition("/")[2] in YOLO_SETTINGS):
+        for name in sorted(names, key=lambda name: (name.rpartition("/")[2] in YOLO_SETTINGS, name)):
             folder, _, base = name.rpartition("/")
             if base not in YOLO_SETTINGS | YOLO_NAMES:
                 continue
             try:
-                found = _read_classes(files[name], base)
-            except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+                found = _read_classes(bounded(files, name, MOST_TEXT_BYTES), base)
+            except (SimtrueError, OSError, ValueError, RecursionError, yaml.YAMLError) as error:
                 index.problems.append(f"{name} cannot be read: {' '.join(str(error).split())[:200]}.")
                 continue
             if found is not None:
@@ -213,8 +118,8 @@ class _Classes:
         return self._by_folder.get("", YoloClasses())
 
 
-def _read_classes(path: Path, base: str) -> YoloClasses | None:
-    text = _bounded(path, MOST_TEXT_BYTES).decode("utf-8")
+def _read_classes(data: bytes, base: str) -> YoloClasses | None:
+    text = data.decode("utf-8")
     if base in YOLO_NAMES:
         return YoloClasses(tuple(line.strip()[:200] for line in text.splitlines() if line.strip()))
     settings = yaml.safe_load(text)
@@ -247,17 +152,17 @@ def _may_be_of_set(name: PurePosixPath, stems: set[str]) -> bool:
 
 
 def _parts_of_set(
-    documents: Mapping[str, Path], images: Sequence[str], index: AnnotationIndex
+    documents: Sequence[str], images: Sequence[str], files: Files, index: AnnotationIndex
 ) -> dict[str, PartOfSet]:
     """For each image what the COCO, CVAT and SOLO documents among these files say about it."""
     by_base: dict[str, list[str]] = {}
     for image in images:
         by_base.setdefault(image.rpartition("/")[2], []).append(image)
     found: dict[str, list[tuple[str, JsonValue | ET.Element]]] = {}
-    for name, path in documents.items():
+    for name in documents:
         missing = 0
         try:
-            for named, part in _split(path):
+            for named, part in _split(name, files):
                 if (meant := _image_of(named, name, by_base)) is None:
                     missing += 1
                 else:
@@ -275,14 +180,15 @@ def _parts_of_set(
     }
 
 
-def _split(path: Path) -> Iterator[tuple[str, JsonValue | ET.Element]]:
+def _split(name: str, files: Files) -> Iterator[tuple[str, JsonValue | ET.Element]]:
     """(image as it is named there, what is said about it); nothing from a file of another kind."""
-    if path.suffix.lower() == ".xml":
-        root = xml_text.parse(_bounded(path, MOST_SET_BYTES), what=path.name)
+    data, base = bounded(files, name, MOST_SET_BYTES), PurePosixPath(name).name
+    if name.lower().endswith(".xml"):
+        root = xml_text.parse(data, what=base)
         if cvat.recognises(root):
             yield from cvat.entries(root)
         return
-    document = parse(_bounded(path, MOST_SET_BYTES), what=path.name, most_values=MOST_SET_VALUES)
+    document = parse(data, what=base, most_values=MOST_SET_VALUES)
     if coco.recognises(document):
         yield from coco.split(document)
     elif solo.recognises(document):
@@ -309,11 +215,3 @@ def _image_of(named: str, document: str, by_base: Mapping[str, Sequence[str]]) -
 
 def _words(text: str) -> set[str]:
     return set(_WORD.findall(text.lower()))
-
-
-def _bounded(path: Path, most: int) -> bytes:
-    with path.open("rb") as file:
-        data = file.read(most + 1)
-    if len(data) > most:
-        raise OSError(f"it is longer than {most} bytes")
-    return data

@@ -7,9 +7,8 @@ import heapq
 import html
 import io
 import math
-import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -18,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from app.datasets.manifest import Entry, Measured
+from app.errors import SimtrueError
 from app.refining.images import decode
 
 MOST_SHOWN: Final = 24
@@ -31,14 +32,8 @@ STYLE: Final = Path(__file__).with_name("set_report.css")
 Box = tuple[float, float, float, float]
 
 
-@dataclass(frozen=True)
-class Region:
-    """What was measured under one annotation; None where there was nothing to measure."""
-
-    label: str | None
-    box: Box
-    shift_px: float | None
-    structure_kept: float | None
+Pictures = Callable[[Entry], tuple[bytes, bytes | None]]
+"""The image of an entry as it was and as it became, encoded; None where it was dropped."""
 
 
 @dataclass(frozen=True, order=True)
@@ -47,20 +42,20 @@ class _Shown:
 
     badness: float
     image: str
-    region: Region = field(compare=False)
-    before: str = field(compare=False)
-    after: str = field(compare=False)
+    place: int
+    region: Measured = field(compare=False)
+    entry: Entry = field(compare=False)
 
 
 @dataclass
 class SetReport:
-    """Gathers while a set is refined; memory does not grow with the set."""
+    """Gathers what became of a set, entry by entry; memory does not grow with the set."""
 
     max_shift_px: float
     min_structure_kept: float
     max_pixels: int
     fates: Counter[str] = field(default_factory=Counter)
-    """Files by what became of them: a verdict, `copied`, `failed`."""
+    """Files by what became of them: a verdict, `copied`, `dropped`, `failed`."""
     label_images: Counter[str] = field(default_factory=Counter)
     """Images left alone, by the reason."""
     failures: list[tuple[str, str]] = field(default_factory=list)
@@ -69,27 +64,30 @@ class SetReport:
     _kept: NDArray[np.int64] = field(default_factory=lambda: np.zeros(BINS, np.int64))
     _worst: list[_Shown] = field(default_factory=list)
     unmeasured: int = 0
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def fail(self, name: str, sentence: str) -> None:
-        """A file that could not be refined or copied."""
-        self.fates["failed"] += 1
-        _append(self.failures, (name, sentence))
 
     def complain(self, name: str, problem: str) -> None:
         """Something wrong with annotations; `name` is the image, or the file of annotations."""
         _append(self.problems, (name, problem))
 
-    def add_regions(self, name: str, regions: Sequence[Region], before: bytes, after: bytes) -> None:
-        """What was measured in one image; its bytes are decoded only when it is among the worst.
+    def add(self, entry: Entry) -> None:
+        """What became of one file."""
+        refined = entry.refined
+        if entry.action == "refined" and refined is not None:
+            self.fates[refined.verdict.replace("_", " ")] += 1
+        else:
+            self.fates[entry.action] += 1
+        if entry.action == "failed":
+            _append(self.failures, (entry.path, entry.reason or ""))
+        elif entry.action == "copied" and entry.reason is not None:
+            self.label_images[entry.reason] += 1
+        if refined is None:
+            return
+        for problem in refined.problems:
+            self.complain(entry.path, problem)
+        for place, region in enumerate(refined.preservation or ()):
+            self._add(entry, place, region)
 
-        May be called from several threads at once.
-        """
-        with self._lock:
-            for region in regions:
-                self._add(name, region, before, after)
-
-    def _add(self, name: str, region: Region, before: bytes, after: bytes) -> None:
+    def _add(self, entry: Entry, place: int, region: Measured) -> None:
         if region.structure_kept is None:
             self.unmeasured += 1
             return
@@ -97,25 +95,42 @@ class SetReport:
         if region.shift_px is not None:
             # Twice the threshold is the end of the scale; a threshold of 0 has none.
             self._shift[_bin(region.shift_px / (2 * self.max_shift_px) if self.max_shift_px else 1.0)] += 1
-        badness = self._badness(region)
-        if len(self._worst) == MOST_SHOWN and badness <= self._worst[0].badness:
-            return
-        shown = _Shown(badness, name, region, *self._pictures(region.box, before, after))
-        heapq.heappush(self._worst, shown)
-        if len(self._worst) > MOST_SHOWN:
-            heapq.heappop(self._worst)
+        shown = _Shown(self._badness(region), entry.result, place, region, entry)
+        if len(self._worst) < MOST_SHOWN:
+            heapq.heappush(self._worst, shown)
+        else:
+            heapq.heappushpop(self._worst, shown)
 
-    def _badness(self, region: Region) -> float:
+    def _badness(self, region: Measured) -> float:
         """1 where a threshold is reached, 0 where nothing changed."""
         lost = (1 - (region.structure_kept or 0.0)) / max(1 - self.min_structure_kept, 1e-6)
         moved = math.inf if region.shift_px is None else region.shift_px / max(self.max_shift_px, 1e-6)
         return max(lost, moved)
 
-    def _pictures(self, box: Box, before: bytes, after: bytes) -> tuple[str, str]:
-        one, other = (_cut(data, box, self.max_pixels) for data in (before, after))
-        return one, other
+    def as_json(self) -> dict[str, object]:
+        """The same as plain values, the worst first; without pictures."""
+        return {
+            "files": dict(self.fates),
+            "label_images": dict(self.label_images),
+            "failures": [{"path": path, "reason": reason} for path, reason in sorted(self.failures)],
+            "problems": [{"path": path, "problem": problem} for path, problem in sorted(self.problems)],
+            "thresholds": {
+                "max_shift_px": self.max_shift_px,
+                "min_structure_kept": self.min_structure_kept,
+            },
+            "measured": int(self._kept.sum()),
+            "unmeasured": self.unmeasured,
+            "histograms": {
+                "structure_kept": {"from": 0.0, "to": 1.0, "counts": self._kept.tolist()},
+                "shift_px": {"from": 0.0, "to": 2 * self.max_shift_px, "counts": self._shift.tolist()},
+            },
+            "worst": [
+                {"path": shown.entry.path, "written_as": shown.entry.result, **vars(shown.region)}
+                for shown in sorted(self._worst, reverse=True)
+            ],
+        }
 
-    def render(self, about: Mapping[str, str]) -> str:
+    def render(self, about: Mapping[str, str], pictures: Pictures) -> str:
         """The page: no script, nothing loaded from elsewhere. `about`: lines on how the set was refined."""
         sections = (
             _facts(about),
@@ -124,7 +139,7 @@ class SetReport:
             _list("Failed", self.failures),
             _list("Wrong with the annotations, which stay as they are", self.problems),
             self._drift(),
-            self._gallery(),
+            self._gallery(pictures),
         )
         return (
             '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -150,8 +165,9 @@ class SetReport:
             f"{unmeasured} The lines are the thresholds.</p>{kept}{moved}</section>"
         )
 
-    def _gallery(self) -> str:
-        figures = "".join(map(_figure, sorted(self._worst, reverse=True)))
+    def _gallery(self, pictures: Pictures) -> str:
+        worst = sorted(self._worst, reverse=True)
+        figures = "".join(_figure(shown, pictures, self.max_pixels) for shown in worst)
         if not figures:
             return ""
         return f"<section><h2>Changed most</h2><p>Before and after, the worst first.</p>{figures}</section>"
@@ -225,15 +241,27 @@ def _histogram(counts: NDArray[np.int64], title: str, line: float) -> str:
     return f"<figure><svg {size}>{bars}{mark}</svg><figcaption>{_text(title)}</figcaption></figure>"
 
 
-def _figure(shown: _Shown) -> str:
+def _figure(shown: _Shown, pictures: Pictures, max_pixels: int) -> str:
     region = shown.region
     kept = f"{region.structure_kept or 0:.0%} left"
     moved = "place unknown" if region.shift_px is None else f"moved {region.shift_px:.2f} px"
     label = f" · {_text(region.label)}" if region.label else ""
     return (
-        f'<figure class="pair"><img alt="before" src="{shown.before}"><img alt="after" src="{shown.after}">'
+        f'<figure class="pair">{_pair(shown, pictures, max_pixels)}'
         f"<figcaption>{_text(shown.image)}{label}<br>{kept}, {moved}</figcaption></figure>"
     )
+
+
+def _pair(shown: _Shown, pictures: Pictures, max_pixels: int) -> str:
+    """Before and after; a source that went away since is told instead."""
+    try:
+        before, after = pictures(shown.entry)
+        cut = [None if data is None else _cut(data, shown.region.box, max_pixels) for data in (before, after)]
+    except (OSError, SimtrueError):
+        return "<p>Its pictures can no longer be read.</p>"
+    shown_before, shown_after = cut
+    second = "<p>dropped</p>" if shown_after is None else f'<img alt="after" src="{shown_after}">'
+    return f'<img alt="before" src="{shown_before}">{second}'
 
 
 def _text(value: object) -> str:

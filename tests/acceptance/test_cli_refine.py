@@ -138,7 +138,7 @@ def test_the_manifest_has_a_line_per_file_with_digests_and_measures(
     for name, entry in found.items():
         if entry["action"] == "failed":
             continue
-        written = (target / name).with_name(entry.get("written_as", Path(name).name))
+        written = target / entry.get("written_as", name)
         for key, path in (("in", source / name), ("out", written)):
             data = path.read_bytes()
             assert entry[key] == {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
@@ -280,14 +280,14 @@ def test_a_hostile_archive_is_one_sentence_and_leaves_nothing(model_root: Path, 
 
 def test_images_to_keep_are_copied(model_root: Path, source: Path, tmp_path: Path) -> None:
     target = tmp_path / "dst"
-    assert run(model_root, source, target, "--keep", "deep/*").exit_code == 0
+    assert run(model_root, source, target, "--exclude", "deep/*").exit_code == 0
     assert (target / "deep/er/c.jpg").read_bytes() == (source / "deep/er/c.jpg").read_bytes()
     assert (target / "a.png").read_bytes() != (source / "a.png").read_bytes()
 
 
 def test_label_images_are_refined_when_asked(model_root: Path, source: Path, tmp_path: Path) -> None:
     target = tmp_path / "dst"
-    assert run(model_root, source, target, "--refine", "masks/*").exit_code == 0
+    assert run(model_root, source, target, "--include", "masks/*").exit_code == 0
     assert np.array_equal(levels(target / "masks/a.png"), levels(source / "masks/a.png") + 10)
 
 
@@ -363,7 +363,7 @@ def test_a_format_renames_images_and_a_clash_is_refused(
     result = run(model_root, source, tmp_path / "dst", "--format", "png")
 
     assert result.exit_code == 1
-    assert "a.bmp is written to" in result.output
+    assert "a.bmp is written as a.png already" in result.output
     assert format_of(tmp_path / "dst/deep/er/c.png") == "PNG"
     assert format_of(tmp_path / "dst/deep/b.png") == "PNG"
 

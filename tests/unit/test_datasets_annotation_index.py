@@ -10,6 +10,8 @@ import pytest
 
 from app.annotations.shapes import ImageGeometry, ImageRef, Shape
 from app.datasets.annotation_index import AnnotationIndex, index_annotations
+from app.datasets.annotation_source import source_from_json
+from app.datasets.folder_place import FolderPlace
 
 WIDTH, HEIGHT = 64, 48
 BOX = (10.0, 12.0, 30.0, 24.0)
@@ -18,15 +20,16 @@ OUTLINE = [(10.0, 12.0), (30.0, 12.0), (30.0, 24.0), (10.0, 24.0)]
 
 
 def index_of(root: Path, image: str) -> AnnotationIndex:
-    files = {path.relative_to(root).as_posix(): path for path in root.rglob("*") if path.is_file()}
-    others = [name for name in files if name.endswith((".png", ".jpg")) and name != image]
-    return index_annotations(files, [image, *others])
+    names = [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()]
+    others = [name for name in names if name.endswith((".png", ".jpg")) and name != image]
+    return index_annotations(names, [image, *others], FolderPlace(root))
 
 
 def read(root: Path, image: str) -> ImageGeometry:
     source = index_of(root, image).of(image)
     assert source is not None
-    return source.read(ImageRef(Path(image).name, WIDTH, HEIGHT))
+    again = source_from_json(json.loads(json.dumps(source.to_json())))  # as a job sends it to a worker
+    return again.read(ImageRef(Path(image).name, WIDTH, HEIGHT), FolderPlace(root))
 
 
 def write(root: Path, name: str, content: str) -> None:
@@ -226,15 +229,15 @@ def test_images_of_one_name_are_told_apart_by_the_folder(tmp_path: Path) -> None
             "annotations": [{"id": 1, "image_id": 1, "category_id": label, "bbox": [1, 2, 3, 4]}],
         }
         write(tmp_path, f"annotations/instances_{split}2017.json", json.dumps(document))
-    files = {path.relative_to(tmp_path).as_posix(): path for path in tmp_path.rglob("*") if path.is_file()}
+    files = FolderPlace(tmp_path)
 
-    index = index_annotations(files, ["train2017/a.png", "val2017/a.png", "test2017/a.png"])
+    index = index_annotations([*files.names()], ["train2017/a.png", "val2017/a.png", "test2017/a.png"], files)
 
     found = {}
     for image in ("train2017/a.png", "val2017/a.png"):
         source = index.of(image)
         assert source is not None
-        found[image] = [shape.label for shape in source.read(ImageRef("a.png", WIDTH, HEIGHT)).shapes]
+        found[image] = [shape.label for shape in source.read(ImageRef("a.png", WIDTH, HEIGHT), files).shapes]
     assert found == {"train2017/a.png": ["cat"], "val2017/a.png": ["dog"]}
     assert index.of("test2017/a.png") is None
     assert index.problems == []

@@ -1,0 +1,188 @@
+"""Where the annotations of one image of a set are: in a file of its own, or in documents about many.
+
+A source is found by `annotation_index`, travels as JSON to whoever refines the image, and is read there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import IO, Protocol, cast
+from xml.etree import ElementTree as ET
+
+from app.annotations import cvat, kitti, voc, xml_text, yolo
+from app.annotations.json_text import JsonValue, parse
+from app.annotations.reading import read_geometry
+from app.annotations.shapes import Collector, ImageGeometry, ImageRef
+from app.annotations.yolo import YoloClasses
+
+MOST_TEXT_BYTES = 64 << 20
+"""Of one label file of an image."""
+
+
+class Files(Protocol):
+    """The files of the set, by their paths below it."""
+
+    def open(self, name: str) -> AbstractContextManager[IO[bytes]]:
+        """A file, to read it."""
+        ...
+
+
+class Source(Protocol):
+    """The annotations of one image."""
+
+    @property
+    def where(self) -> str:
+        """The file they are in, for people."""
+        ...
+
+    def read(self, image: ImageRef, files: Files) -> ImageGeometry:
+        """The geometry for the image; SimtrueError or OSError when the file cannot be read."""
+        ...
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """What `source_from_json` makes the same source of."""
+        ...
+
+
+@dataclass(frozen=True)
+class JsonBeside:
+    """A JSON document about one image; `name` is its path below the set."""
+
+    name: str
+
+    @property
+    def where(self) -> str:
+        """Its name."""
+        return _base(self.name)
+
+    def read(self, image: ImageRef, files: Files) -> ImageGeometry:
+        """By whichever reader knows it."""
+        geometry = read_geometry(parse(bounded(files, self.name, MOST_TEXT_BYTES)), [image])
+        (found,) = geometry.images
+        return ImageGeometry(found.shapes, (*geometry.problems, *found.problems))
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """Its name."""
+        return {"json": self.name}
+
+
+@dataclass(frozen=True)
+class VocFile:
+    """An XML file about one image."""
+
+    name: str
+
+    @property
+    def where(self) -> str:
+        """Its name."""
+        return _base(self.name)
+
+    def read(self, image: ImageRef, files: Files) -> ImageGeometry:
+        """Its boxes; nothing from XML of another kind."""
+        root = xml_text.parse(bounded(files, self.name, MOST_TEXT_BYTES), what=self.where)
+        collector = Collector(image)
+        if voc.recognises(root):
+            voc.read(root, collector)
+        return collector.finish()
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """Its name."""
+        return {"voc": self.name}
+
+
+@dataclass(frozen=True)
+class TextFile:
+    """A text file about one image, YOLO's or KITTI's."""
+
+    name: str
+    classes: YoloClasses
+
+    @property
+    def where(self) -> str:
+        """Its name."""
+        return _base(self.name)
+
+    def read(self, image: ImageRef, files: Files) -> ImageGeometry:
+        """Its objects; nothing from text of another kind."""
+        text = bounded(files, self.name, MOST_TEXT_BYTES).decode("utf-8", "replace")
+        collector = Collector(image)
+        if kitti.recognises(text):
+            kitti.read(text, collector)
+        elif yolo.recognises(text):
+            yolo.read(text, self.classes, collector)
+        return collector.finish()
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """Its name and the classes."""
+        pose = None if self.classes.keypoints is None else list[JsonValue](self.classes.keypoints)
+        return {"text": self.name, "classes": list[JsonValue](self.classes.names), "pose": pose}
+
+
+@dataclass(frozen=True)
+class PartOfSet:
+    """What documents about several images say about one: JSON documents of its own, CVAT's elements."""
+
+    names: tuple[str, ...]
+    parts: tuple[JsonValue | ET.Element, ...]
+
+    @property
+    def where(self) -> str:
+        """The documents' names."""
+        return ", ".join(self.names)
+
+    def read(self, image: ImageRef, files: Files) -> ImageGeometry:  # noqa: ARG002 (it is all here)
+        """The shapes of all of them, one after the other."""
+        collector = Collector(image)
+        for part in self.parts:
+            if isinstance(part, ET.Element):
+                cvat.read(part, collector)
+                continue
+            (found,) = read_geometry(part, [image]).images
+            collector.shapes.extend(found.shapes)
+            for problem in found.problems:
+                collector.report(problem)
+        return collector.finish()
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """The parts themselves."""
+        parts = [
+            {"xml": ET.tostring(part, encoding="unicode")} if isinstance(part, ET.Element) else {"json": part}
+            for part in self.parts
+        ]
+        return {"names": list[JsonValue](self.names), "parts": cast(list[JsonValue], parts)}
+
+
+def source_from_json(value: Mapping[str, JsonValue]) -> Source:
+    """The source that `to_json` was asked of; what is read here was written by ourselves."""
+    if "json" in value:
+        return JsonBeside(str(value["json"]))
+    if "voc" in value:
+        return VocFile(str(value["voc"]))
+    if "text" in value:
+        names, pose = cast(list[str], value["classes"]), cast(list[int] | None, value["pose"])
+        return TextFile(
+            str(value["text"]), YoloClasses(tuple(names), None if pose is None else (pose[0], pose[1]))
+        )
+    parts = cast(list[dict[str, JsonValue]], value["parts"])
+    return PartOfSet(
+        tuple(cast(list[str], value["names"])),
+        tuple(
+            ET.fromstring(str(part["xml"])) if "xml" in part else part["json"]  # noqa: S314 (our own)
+            for part in parts
+        ),
+    )
+
+
+def bounded(files: Files, name: str, most: int) -> bytes:
+    """All bytes of a file; OSError when there are more than `most`."""
+    with files.open(name) as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise OSError(f"it is longer than {most} bytes")
+    return data
+
+
+def _base(name: str) -> str:
+    return name.rpartition("/")[2]

@@ -1,0 +1,166 @@
+"""One file of a set on its way: refined, copied or dropped, from its place into those of the results."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+from app.annotations.shapes import ImageRef
+from app.datasets.manifest import Entry, Measured, Refined
+from app.datasets.place import Digest, Place, copy
+from app.datasets.set_plan import PlannedFile
+from app.errors import InvalidRequest, PlaceUnavailable, ShuttingDown, SimtrueError
+from app.image_report import rounded
+from app.options import RefineOptions
+from app.pixel_budget import PixelBudget
+from app.refinement import ImageJob, Preservation, RefinedImage, refine_image
+from app.refining.images import measure
+from app.refining.models import ServedModel
+from app.services import Services
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+ENDS_THE_RUN = (ShuttingDown, PlaceUnavailable)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class SetRun:
+    """What every file of one run shares.
+
+    Of several variants each gets a whole set of its own, in the folders `variant-0`, `variant-1`, …, so that
+    annotations go on naming their images. drop_below: leave images out of the result that are below the
+    thresholds. background: let the requests of people go first.
+    """
+
+    services: Services
+    model: ServedModel
+    options: RefineOptions
+    source: Place
+    target: Place
+    drop_below: bool = False
+    background: bool = False
+
+    def result_of(self, file: PlannedFile, variant: int) -> str:
+        """Path of a variant of a file below the target."""
+        return file.written_as if self.options.variants == 1 else f"variant-{variant}/{file.written_as}"
+
+
+async def refine_file(run: SetRun, file: PlannedFile, budget: PixelBudget) -> list[Entry]:
+    """Refine or copy a file, in all variants; one entry of the manifest for each.
+
+    Never raises for what is wrong with one file: that is an entry, too. Writing does not wait for the disk:
+    see `Place.settle`. Raises ShuttingDown, PlaceUnavailable, and OSError when
+    the disk is full, which end the run.
+    """
+    try:
+        if file.problem is not None:
+            raise InvalidRequest(f"Left out: {file.problem}.")
+        if file.action == "copy":
+            return await _in_codecs(run, partial(_copy, run, file))
+        job = await _in_codecs(run, partial(_read_job, run, file))
+        refined = await refine_image(run.services, job, budget)
+        return await _in_codecs(run, partial(_write, run, file, job.data, refined))
+    except SimtrueError as error:
+        if isinstance(error, ENDS_THE_RUN):
+            raise
+        return [Entry(file.name, "failed", error.detail)]
+    except OSError as error:
+        if error.errno in DISK_FULL:
+            raise
+        return [Entry(file.name, "failed", f"{error.strerror or error}.")]
+
+
+async def _in_codecs(run: SetRun, work: Callable[[], T]) -> T:
+    services = run.services
+    pool = services.background_codecs if run.background else services.codecs
+    return await asyncio.get_running_loop().run_in_executor(pool, work)
+
+
+def _read_job(run: SetRun, file: PlannedFile) -> ImageJob:
+    data = run.source.read(file.name)
+    base = file.name.rpartition("/")[2]
+    width, height = measure(data, filename=file.name, max_pixels=run.services.settings.max_pixels)
+    image = ImageRef(base, width, height)
+    geometry = None if file.annotations is None else file.annotations.read(image, run.source)
+    return ImageJob(
+        index=0,
+        filename=file.name,
+        data=data,
+        pixels=width * height,
+        geometry=geometry,
+        model=run.model,
+        options=run.options,
+        output_format=lambda _: file.output_format,
+        deadline_s=None,
+        background=run.background,
+    )
+
+
+def _copy(run: SetRun, file: PlannedFile) -> list[Entry]:
+    entries = []
+    for variant in range(run.options.variants):
+        result = run.result_of(file, variant)
+        digest, reason = copy(run.source, file.name, run.target, result), file.label_image
+        if reason is not None:
+            reason = f"taken for a label image, because {reason}"
+        entries.append(Entry(file.name, "copied", reason, _written_as(file, result), digest, digest))
+    return entries
+
+
+def _write(run: SetRun, file: PlannedFile, before: bytes, refined: Sequence[RefinedImage]) -> list[Entry]:
+    """Write every variant, but not those that are to be dropped."""
+    entries, digest = [], _digest(before)
+    for image in refined:
+        result, told = run.result_of(file, image.variant), _told(file, image)
+        written_as = _written_as(file, result)
+        if run.drop_below and image.verdict == "below_thresholds":
+            entries.append(Entry(file.name, "dropped", None, written_as, digest, None, told))
+            continue
+        run.target.write(result, image.data, mode_of=run.source.local(file.name))
+        entries.append(Entry(file.name, "refined", None, written_as, digest, _digest(image.data), told))
+    return entries
+
+
+def _told(file: PlannedFile, image: RefinedImage) -> Refined:
+    measured = None if image.preservation is None else tuple(map(_measured, image.preservation))
+    return Refined(
+        annotations=None if file.annotations is None else file.annotations.where,
+        variant=image.variant,
+        seed=image.seed,
+        strength_applied=image.strength_applied,
+        width=image.width,
+        height=image.height,
+        mode=image.mode,
+        media_type=image.media_type,
+        lossless=image.lossless,
+        verdict=image.verdict,
+        preservation=measured,
+        problems=image.problems,
+        notes=image.notes,
+    )
+
+
+def _measured(one: Preservation) -> Measured:
+    x1, y1, x2, y2 = (round(edge, 3) for edge in one.box)
+    drift = one.drift
+    dx, dy, shift_px, kept = map(rounded, (drift.dx, drift.dy, drift.shift_px, drift.structure_kept))
+    return Measured(one.annotation, one.label, (x1, y1, x2, y2), dx, dy, shift_px, kept)
+
+
+def _written_as(file: PlannedFile, result: str) -> str | None:
+    return None if result == file.name else result
+
+
+def _digest(data: bytes) -> Digest:
+    return Digest(hashlib.sha256(data).hexdigest(), len(data))
+
+
+def pictures_of(run: SetRun, entry: Entry) -> tuple[bytes, bytes | None]:
+    """The image of an entry as it was and as it became, for the report."""
+    after = None if entry.action == "dropped" else run.target.read(entry.result)
+    return run.source.read(entry.path), after
