@@ -94,6 +94,34 @@ class BadModel(SimtrueError):
     """A model file is refused: unreadable, without a valid card, of a wrong signature, or failing."""
 
 
+class UnknownJob(SimtrueError):
+    """There is no job of that id, or no longer."""
+
+
+class IdempotencyConflict(SimtrueError):
+    """An idempotency key was used before, for a request that asked for something else."""
+
+
+class JobStateConflict(SimtrueError):
+    """What is asked of a job cannot be done in the state that it is in."""
+
+
+class NotOwner(SimtrueError):
+    """Somebody else drives this job now; whoever gets this stops touching it."""
+
+
+class LedgerUnavailable(SimtrueError):
+    """The database of the jobs does not answer right now; `reason` is what it said, for the log."""
+
+    def __init__(self, detail: str, reason: str = "") -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+class BadLedger(SimtrueError):
+    """The database of the jobs cannot be used: made by a newer version, or no database at all."""
+
+
 class BadSettings(SimtrueError):
     """A setting has a value outside its bound."""
 
@@ -122,19 +150,23 @@ HTTP_STATUS: dict[type[SimtrueError], HttpProblem] = {
     TooManyImages: HttpProblem(400, "too-many-images", "Too many images in one request"),
     PlaceRefused: HttpProblem(403, "place-refused", "This place may not be used"),
     UnknownModel: HttpProblem(404, "unknown-model", "There is no such model"),
+    UnknownJob: HttpProblem(404, "unknown-job", "There is no such job"),
     NotAcceptable: HttpProblem(406, "not-acceptable", "None of the accepted media types can be produced"),
     BadModel: HttpProblem(409, "bad-model", "The model file is refused"),
+    JobStateConflict: HttpProblem(409, "job-state-conflict", "The job is in another state"),
     BodyTooLarge: HttpProblem(413, "body-too-large", "The request body is too large"),
     UnsupportedImage: HttpProblem(415, "unsupported-image", "This kind of image is not supported"),
     InvalidImage: HttpProblem(422, "invalid-image", "The image cannot be decoded"),
     TooManyPixels: HttpProblem(422, "too-many-pixels", "Too many pixels"),
     InvalidOptions: HttpProblem(422, "invalid-options", "The options are not valid"),
+    IdempotencyConflict: HttpProblem(422, "idempotency-conflict", "The idempotency key was used before"),
     InferenceFailed: HttpProblem(500, "inference-failed", "The refiner failed on this image"),
     SimtrueError: HttpProblem(500, "internal", "Something went wrong"),
     EngineBusy: HttpProblem(503, "engine-busy", "The queue is full"),
     ShuttingDown: HttpProblem(503, "shutting-down", "The service is stopping"),
     NoModelReady: HttpProblem(503, "no-model-ready", "No model is loaded"),
     PlaceUnavailable: HttpProblem(503, "place-unavailable", "The place of the data cannot be reached"),
+    LedgerUnavailable: HttpProblem(503, "ledger-unavailable", "The ledger of jobs does not answer"),
     RequestTimeout: HttpProblem(504, "request-timeout", "The request took too long"),
 }
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.errors import BadSettings
 
+_SECRETS = {"database"}
 ENV_PREFIX = "SIMTRUE_"
 BUNDLED_MODELS = Path(__file__).resolve().parent / "bundled" / "models"
 MIB = 1 << 20
+DATABASE_SCHEMES = ("sqlite", "postgresql", "postgres", "postgresql+psycopg")
 
 Device = Literal["auto", "cpu", "cuda"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -27,7 +30,11 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX, frozen=True, env_ignore_empty=True, extra="forbid"
+        env_prefix=ENV_PREFIX,
+        frozen=True,
+        env_ignore_empty=True,
+        extra="forbid",
+        hide_input_in_errors=True,
     )
 
     host: Annotated[str, Field(min_length=1, max_length=255)] = Field(
@@ -98,7 +105,38 @@ class Settings(BaseSettings):
     shutdown_grace_s: float = Field(
         30.0, ge=0, le=3600, description="Seconds that requests in flight get to finish at a stop."
     )
+    data: Path = Field(
+        Path("~/.local/share/simtrue"),
+        validate_default=True,
+        description="Folder of the dataset jobs; unset goes by XDG_DATA_HOME. Several replicas share one.",
+    )
+    database: Annotated[SecretStr, Field(max_length=2048)] | None = Field(
+        None,
+        description="URL of the jobs' ledger, sqlite:////file or postgresql://user@host/name; unset takes "
+        "`ledger.sqlite` in the data folder.",
+    )
     log_level: LogLevel = Field("info", description="Least severe message that is logged.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _data_goes_by_xdg(cls, given: dict[str, Any]) -> dict[str, Any]:
+        shares = Path(os.environ.get("XDG_DATA_HOME", ""))
+        return {"data": shares / "simtrue"} | given if shares.is_absolute() else given
+
+    @field_validator("data", mode="after")
+    @classmethod
+    def _data_is_one_place(cls, data: Path) -> Path:
+        try:
+            return data.expanduser().absolute()
+        except RuntimeError:
+            raise ValueError("this user has no home folder; name another one") from None
+
+    @field_validator("database", mode="after")
+    @classmethod
+    def _database_is_one_of_ours(cls, database: SecretStr | None) -> SecretStr | None:
+        if database and database.get_secret_value().partition("://")[0] not in DATABASE_SCHEMES:
+            raise ValueError("must be a URL that begins with sqlite:// or postgresql://")
+        return database
 
     @model_validator(mode="after")
     def _largest_image_fits_the_queue(self) -> Self:
@@ -145,11 +183,16 @@ def _clause(found: dict[str, Any]) -> str:
     field = str(found["loc"][0])
     if field not in Settings.model_fields:
         return f"there is no setting {variable_of(field)}"
-    return f"{variable_of(field)} is {found['input']!r}, but {_bound(str(found['msg']))}"
+    shown = "set" if field in _SECRETS else f"is {found['input']!r}"
+    return f"{variable_of(field)} {shown}, but {_bound(str(found['msg']))}"
 
 
 def _bound(message: str) -> str:
     """Turn pydantic's "Input should be less than or equal to 5" into "must be at most 5"."""
-    text = message.split(", unable to parse", maxsplit=1)[0].replace("Input should be", "must be")
+    text = (
+        message.removeprefix("Value error, ")
+        .split(", unable to parse", maxsplit=1)[0]
+        .replace("Input should be", "must be")
+    )
     text = text.replace("greater than or equal to", "at least").replace("less than or equal to", "at most")
     return text[0].lower() + text[1:]
