@@ -34,6 +34,14 @@ class PlaceUnavailable(SimtrueError):
     """A folder, bucket or server of a set cannot be reached or does not let us in; later it may."""
 
 
+class TooManyFiles(InvalidRequest):
+    """A set has more files than `max_set_files`."""
+
+
+class NoSuchPlace(PlaceUnavailable):
+    """There is no such folder or bucket, or it is away for a while."""
+
+
 class TooManyImages(InvalidRequest):
     """One request carries more images than `max_images_per_request`."""
 
@@ -72,6 +80,18 @@ class EngineBusy(SimtrueError):
     def __init__(self, detail: str, retry_after_s: int = 1) -> None:
         super().__init__(detail)
         self.retry_after_s = retry_after_s
+
+
+class TooManyJobs(EngineBusy):
+    """As many jobs wait as may."""
+
+
+class StorageFull(SimtrueError):
+    """The disk has no room left."""
+
+
+class ModelNotServed(SimtrueError):
+    """A job needs a model that is not served right now."""
 
 
 class ShuttingDown(SimtrueError):
@@ -147,11 +167,13 @@ HTTP_STATUS: dict[type[SimtrueError], HttpProblem] = {
     InvalidRequest: HttpProblem(400, "invalid-request", "The request is not understood"),
     InvalidJson: HttpProblem(400, "invalid-json", "The JSON cannot be parsed"),
     InvalidArchive: HttpProblem(422, "invalid-archive", "The archive is refused"),
+    TooManyFiles: HttpProblem(422, "too-many-files", "Too many files in one set"),
     TooManyImages: HttpProblem(400, "too-many-images", "Too many images in one request"),
     PlaceRefused: HttpProblem(403, "place-refused", "This place may not be used"),
     UnknownModel: HttpProblem(404, "unknown-model", "There is no such model"),
     UnknownJob: HttpProblem(404, "unknown-job", "There is no such job"),
     NotAcceptable: HttpProblem(406, "not-acceptable", "None of the accepted media types can be produced"),
+    ModelNotServed: HttpProblem(409, "model-not-served", "The model of the job is not served"),
     BadModel: HttpProblem(409, "bad-model", "The model file is refused"),
     JobStateConflict: HttpProblem(409, "job-state-conflict", "The job is in another state"),
     BodyTooLarge: HttpProblem(413, "body-too-large", "The request body is too large"),
@@ -160,14 +182,17 @@ HTTP_STATUS: dict[type[SimtrueError], HttpProblem] = {
     TooManyPixels: HttpProblem(422, "too-many-pixels", "Too many pixels"),
     InvalidOptions: HttpProblem(422, "invalid-options", "The options are not valid"),
     IdempotencyConflict: HttpProblem(422, "idempotency-conflict", "The idempotency key was used before"),
+    NoSuchPlace: HttpProblem(422, "no-such-place", "There is no such folder or bucket"),
     InferenceFailed: HttpProblem(500, "inference-failed", "The refiner failed on this image"),
     SimtrueError: HttpProblem(500, "internal", "Something went wrong"),
     EngineBusy: HttpProblem(503, "engine-busy", "The queue is full"),
+    TooManyJobs: HttpProblem(503, "too-many-jobs", "Too many jobs wait"),
     ShuttingDown: HttpProblem(503, "shutting-down", "The service is stopping"),
     NoModelReady: HttpProblem(503, "no-model-ready", "No model is loaded"),
     PlaceUnavailable: HttpProblem(503, "place-unavailable", "The place of the data cannot be reached"),
     LedgerUnavailable: HttpProblem(503, "ledger-unavailable", "The ledger of jobs does not answer"),
     RequestTimeout: HttpProblem(504, "request-timeout", "The request took too long"),
+    StorageFull: HttpProblem(507, "storage-full", "The disk is full"),
 }
 
 

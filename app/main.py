@@ -5,10 +5,14 @@ from __future__ import annotations
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
+from app.jobs.service import Jobs
 from app.metrics import Metrics
 from app.routes.access import AccessLog
 from app.routes.head import HeadAsGet
 from app.routes.health import health_router
+from app.routes.job_results import job_results_router
+from app.routes.job_submission import job_submission_router
+from app.routes.jobs import jobs_router
 from app.routes.models import models_router
 from app.routes.openapi import describe_options
 from app.routes.pages import pages_router
@@ -18,21 +22,24 @@ from app.services import Services
 
 _ABOUT = """Makes simulated images look real and proves that their labels survived.
 
-Send images to `POST /refine`; annotations come back byte for byte. Every error is an RFC 9457 problem
-(`application/problem+json`) whose `detail` is one sentence."""
+Send images to `POST /refine`, whole data sets to `POST /jobs`; annotations come back byte for byte. Every
+error is an RFC 9457 problem (`application/problem+json`) whose `detail` is one sentence."""
 
 API_VERSION = "1"
 _DOCS = {"validatorUrl": None, "defaultModelsExpandDepth": 0}  # no validator: it lives on another host
 
 
-def create_app(services: Services) -> FastAPI:
-    """Hang everything on a new application. It owns nothing: whoever opened `services` closes them."""
+def create_app(services: Services, jobs: Jobs) -> FastAPI:
+    """Hang everything on a new application. It owns nothing: whoever opened services and jobs closes them."""
     metrics = Metrics(services)
     services.engine.observe(metrics.count_batch)
     app: FastAPI = FastAPIOffline(
         title="Simtrue", description=_ABOUT, version=API_VERSION, redoc_url=None, swagger_ui_parameters=_DOCS
     )
     app.include_router(refine_router(services, metrics))
+    app.include_router(job_submission_router(services, jobs))
+    app.include_router(jobs_router(jobs))
+    app.include_router(job_results_router(jobs))
     app.include_router(models_router(services))
     app.include_router(health_router(services, metrics))
     app.include_router(pages_router())

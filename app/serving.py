@@ -14,6 +14,7 @@ from math import ceil
 import uvicorn
 
 from app.errors import BadSettings
+from app.jobs.service import open_jobs
 from app.logs import configure_logs
 from app.main import create_app
 from app.refining.models import ModelRepository
@@ -39,9 +40,10 @@ def serve_until_stopped(settings: Settings) -> None:
     with (
         _bound_socket(settings.host, settings.port) as listener,
         open_services(settings) as services,
+        open_jobs(services) as jobs,
         _polite_signals(),
     ):
-        server = _Server(_server_config(create_app(services), settings))
+        server = _Server(_server_config(create_app(services, jobs), settings))
         server.greeting = _greeting(listener, services.models)
         server.run(sockets=[listener])
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,8 +21,8 @@ from app.refinement import ImageJob, Preservation, RefinedImage, refine_image
 from app.refining.images import measure
 from app.refining.models import ServedModel
 from app.services import Services
+from model.files import DISK_FULL
 
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 ENDS_THE_RUN = (ShuttingDown, PlaceUnavailable)
 T = TypeVar("T")
 

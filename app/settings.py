@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.errors import BadSettings
 
@@ -20,6 +29,34 @@ DATABASE_SCHEMES = ("sqlite", "postgresql", "postgres", "postgresql+psycopg")
 
 Device = Literal["auto", "cpu", "cuda"]
 LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+def _folders(text: object) -> object:
+    return [part for part in re.split(rf"[,{os.pathsep}]", text) if part] if isinstance(text, str) else text
+
+
+def _prefixes(text: object) -> object:
+    return [part.strip() for part in text.split(",") if part.strip()] if isinstance(text, str) else text
+
+
+def _absolute(folder: Path) -> Path:
+    if not folder.is_absolute():
+        raise ValueError("must be an absolute path")
+    return folder
+
+
+def _in_s3(prefix: str) -> str:
+    if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?", prefix):
+        raise ValueError("must have the form s3://bucket/prefix")
+    return prefix
+
+
+Folders = Annotated[
+    tuple[Annotated[Path, AfterValidator(_absolute)], ...], NoDecode, BeforeValidator(_folders)
+]
+S3Prefixes = Annotated[
+    tuple[Annotated[str, AfterValidator(_in_s3)], ...], NoDecode, BeforeValidator(_prefixes)
+]
 
 
 class Settings(BaseSettings):
@@ -115,7 +152,59 @@ class Settings(BaseSettings):
         description="URL of the jobs' ledger, sqlite:////file or postgresql://user@host/name; unset takes "
         "`ledger.sqlite` in the data folder.",
     )
+    max_archive_bytes: int = Field(
+        64 << 30, ge=1024, le=1 << 44, description="Largest archive that may be uploaded as a job, in bytes."
+    )
+    max_set_bytes: int = Field(
+        1 << 40, ge=1024, le=1 << 50, description="Most bytes that an uploaded archive may unpack to."
+    )
+    max_set_files: int = Field(
+        2_000_000, ge=1, le=100_000_000, description="Most files in the set of one job."
+    )
+    jobs_at_once: int = Field(2, ge=1, le=256, description="Jobs that one process works on at once.")
+    max_queued_jobs: int = Field(1000, ge=1, le=1_000_000, description="Most jobs that may wait to be begun.")
+    job_chunk_files: int = Field(
+        128, ge=1, le=100_000, description="Files of a job that are done, and recorded, together."
+    )
+    job_chunk_attempts: int = Field(
+        5, ge=1, le=100, description="How often a chunk may end its process before its files count as failed."
+    )
+    job_beat_s: float = Field(
+        2.0, ge=0.05, le=600, description="Seconds between two signs of life of a job's driver."
+    )
+    job_lease_s: float = Field(
+        20.0, ge=0.2, le=3600, description="Seconds without a sign of life after which a job is taken over."
+    )
+    job_retention_hours: float = Field(
+        168.0, gt=0, le=876_000, description="Hours that finished jobs and their results are kept."
+    )
+    jobs_max_bytes: int = Field(
+        256 << 30,
+        ge=0,
+        le=1 << 50,
+        description="Most bytes of results that are kept; the oldest finished jobs are deleted first.",
+    )
     log_level: LogLevel = Field("info", description="Least severe message that is logged.")
+    source_roots: Folders = Field(
+        (),
+        description="Folders that jobs may read in place, separated by `:` or `,`; empty for none.",
+    )
+    destination_roots: Folders = Field(
+        (),
+        description="Folders that jobs may write into, separated by `:` or `,`; empty for none.",
+    )
+    s3_prefixes: S3Prefixes = Field(
+        (),
+        description="What jobs may read in S3, like `s3://bucket/sets/`, separated by `,`; empty for none.",
+    )
+    s3_destination_prefixes: S3Prefixes = Field(
+        (), description="What jobs may write in S3, separated by `,`; empty for none."
+    )
+    s3_endpoint: Annotated[str, Field(pattern=r"^https?://[^/\s]+/?$")] | None = Field(
+        None,
+        description="S3 server other than Amazon's, such as `http://minio:9000`; credentials come from the "
+        "usual variables, files and roles of AWS.",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -144,6 +233,15 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"{ENV_PREFIX}MAX_QUEUE_PIXELS is {self.max_queue_pixels}, but must be at least "
                 f"{ENV_PREFIX}MAX_PIXELS ({self.max_pixels}), or the largest image could never be taken"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_lease_outlasts_its_beats(self) -> Self:
+        if self.job_lease_s < 3 * self.job_beat_s:
+            raise ValueError(
+                f"{ENV_PREFIX}JOB_LEASE_S is {self.job_lease_s:g}, but must be at least three times "
+                f"{ENV_PREFIX}JOB_BEAT_S ({self.job_beat_s:g}), or jobs would be taken from those who live"
             )
         return self
 
@@ -189,10 +287,7 @@ def _clause(found: dict[str, Any]) -> str:
 
 def _bound(message: str) -> str:
     """Turn pydantic's "Input should be less than or equal to 5" into "must be at most 5"."""
-    text = (
-        message.removeprefix("Value error, ")
-        .split(", unable to parse", maxsplit=1)[0]
-        .replace("Input should be", "must be")
-    )
+    text = message.removeprefix("Value error, ").split(", unable to parse", maxsplit=1)[0]
+    text = text.replace("Input should be", "must be")
     text = text.replace("greater than or equal to", "at least").replace("less than or equal to", "at most")
     return text[0].lower() + text[1:]

@@ -1,5 +1,6 @@
 """Files that appear whole or not at all, and that a power cut does not take back."""
 
+import errno
 import os
 import secrets
 from collections.abc import Iterator
@@ -7,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Final
 
+DISK_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+"""Codes of an OSError that goes away when somebody makes room."""
 PARTIAL_SUFFIX: Final = ".simtrue-partial"
 """Ends the name of everything that is not finished; such files are never read."""
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from app.datasets.place import checked, keep_permissions
-from app.errors import PlaceRefused
+from app.errors import NoSuchPlace, PlaceRefused
 from model.files import PARTIAL_SUFFIX, make_folder, named_at_the_end, sync_folder
 
 _SETTLING_THREADS: Final = 16
@@ -39,7 +39,10 @@ class FolderPlace:
 
     def names(self) -> Iterator[str]:
         """Every file that is whole; memory grows with the depth only."""
-        open_folders = [(os.scandir(self.folder), "")]
+        try:
+            open_folders = [(os.scandir(self.folder), "")]
+        except (FileNotFoundError, NotADirectoryError):
+            raise NoSuchPlace(f"There is no folder {self.folder}.") from None
         try:
             while open_folders:
                 entries, above = open_folders[-1]

@@ -189,6 +189,27 @@ class Ledger:
             connection.execute(update(chunks).where(*this).values(attempts=chunks.c.attempts + 1))
             return int(connection.execute(select(chunks.c.attempts).where(*this)).scalar_one())
 
+    def stop_chunk(self, job_id: str, owner: str, number: int) -> None:
+        """Take back that a chunk was begun: it was stopped in good order, and did not end its process."""
+        with self._running(job_id, owner, number) as (connection, _):
+            this = (chunks.c.job_id == job_id, chunks.c.number == number, chunks.c.attempts > 0)
+            connection.execute(update(chunks).where(*this).values(attempts=chunks.c.attempts - 1))
+
+    def files_per_s(self, job_id: str, window_s: float = 60.0) -> float | None:
+        """How fast the chunks of a job were done in the last seconds; None when there were none."""
+        now_utc = self._clock()
+        recent = select(chunks.c.counts, chunks.c.finished_utc).where(
+            chunks.c.job_id == job_id, chunks.c.state == "done", chunks.c.finished_utc > now_utc - window_s
+        )
+        with self._transactions.reading() as connection:
+            job = find(connection, job_id)
+            rows = list(connection.execute(recent))
+        if not rows:
+            return None
+        files = sum(Counts.from_json(row.counts).files for row in rows)
+        running_s = now_utc - (job.started_utc or now_utc)
+        return files / max(min(window_s, running_s), 1e-3)
+
     def finish_chunk(self, job_id: str, owner: str, number: int, counts: Counts) -> bool:
         """Write down that a chunk is done, and add its counts to the job's; False when it was done before."""
         with self._running(job_id, owner, number) as (connection, job):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -35,15 +35,34 @@ class Part:
     data: bytes
 
 
+class Sink(Protocol):
+    """Takes the bytes of one part as they come, so that they are never all in memory."""
+
+    part: str
+    """Name of the part that goes here."""
+
+    def take(self, data: bytes) -> None:
+        """Keep some bytes until the next `drain`."""
+        ...
+
+    async def drain(self) -> None:
+        """Bring what was taken to where it belongs."""
+        ...
+
+
 async def read_parts(
-    body: AsyncIterable[bytes], content_type: str, limits: Mapping[str, PartLimit], max_body_bytes: int
+    body: AsyncIterable[bytes],
+    content_type: str,
+    limits: Mapping[str, PartLimit],
+    max_body_bytes: int,
+    sink: Sink | None = None,
 ) -> list[Part]:
     """Read the whole form from `body`, in the order sent, and stop at the first byte over a limit.
 
-    Raises `InvalidRequest` (no boundary, broken framing, unknown or repeated part), `TooManyImages`
-    and `BodyTooLarge`.
+    The part that goes into `sink` has no data here. Raises `InvalidRequest` (no boundary, broken framing,
+    unknown or repeated part), `TooManyImages` and `BodyTooLarge`.
     """
-    collector = _Collector(limits)
+    collector = _Collector(limits, sink)
     parser = _parser(content_type, collector.callbacks())
     received = 0
     async for chunk in body:
@@ -54,6 +73,8 @@ async def read_parts(
             parser.write(chunk)
         except FormParserError as error:
             raise InvalidRequest(f"The multipart body is broken: {error}.") from error
+        if sink is not None:
+            await sink.drain()
     if not collector.finished:
         raise InvalidRequest("The multipart body ends before its closing boundary.")
     return collector.parts
@@ -75,7 +96,8 @@ def _parser(content_type: str, callbacks: MultipartCallbacks) -> MultipartParser
 class _Collector:
     """Owns the parts while the parser calls back; every limit but the body's is checked here."""
 
-    def __init__(self, limits: Mapping[str, PartLimit]) -> None:
+    def __init__(self, limits: Mapping[str, PartLimit], sink: Sink | None = None) -> None:
+        self._sink = sink
         self.parts: list[Part] = []
         self.finished = False
         self._limits = limits
@@ -100,6 +122,7 @@ class _Collector:
         self._name = ""
         self._filename: str | None = None
         self._data = bytearray()
+        self._size = 0
 
     def _header_field(self, data: bytes, start: int, end: int) -> None:
         self._field += data[start:end]
@@ -135,9 +158,13 @@ class _Collector:
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:
         most = self._limits[self._name].max_bytes
-        if len(self._data) + end - start > most:
+        self._size += end - start
+        if self._size > most:
             raise BodyTooLarge(f"The part `{self._name}` is larger than its limit of {most} bytes.")
-        self._data += data[start:end]
+        if self._sink is not None and self._sink.part == self._name:
+            self._sink.take(data[start:end])
+        else:
+            self._data += data[start:end]
 
     def _end_part(self) -> None:
         self.parts.append(Part(self._name, self._filename, bytes(self._data)))

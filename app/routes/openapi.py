@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel, Field
 
 from app.errors import HTTP_STATUS
-from app.options import RefineOptions
+from app.options import JobOptions, RefineOptions
 from app.routes.report import RefineAnswer
 
 OpenApi = dict[str, Any]
@@ -56,8 +56,9 @@ def describe_options(app: FastAPI) -> None:
     def openapi() -> OpenApi:
         described = of_routes()
         schemas = described["components"]["schemas"]
-        own = RefineOptions.model_json_schema(ref_template="#/components/schemas/{model}")
-        schemas |= own.pop("$defs") | {"RefineOptions": own}
+        for options in (RefineOptions, JobOptions):
+            own = options.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas |= own.pop("$defs") | {options.__name__: own}
         return described
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way
@@ -127,4 +128,77 @@ REFINE_ANSWERS: dict[int | str, OpenApi] = {
         "description": "The refined images: JSON, or by the Accept header one image or a zip of all.",
         "content": {**_binary("application/zip"), **_binary("image/png"), **_binary("image/*")},
     }
+}
+
+_JOB_FORM: OpenApi = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "archive": {
+            "type": "string",
+            "format": "binary",
+            "description": "The set as zip, tar, tar.gz or tar.zst; either this or `source`.",
+        },
+        "source": {
+            "type": "string",
+            "description": "Where the set is: a folder below SIMTRUE_SOURCE_ROOTS, or s3:// below "
+            "SIMTRUE_S3_PREFIXES.",
+        },
+        "destination": {
+            "type": "string",
+            "description": "Where the result goes, instead of an archive for download.",
+        },
+        "model": {"type": "string", "description": "Name of a served model; none means the default."},
+        "options": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {"$ref": "#/components/schemas/JobOptions"},
+            "description": "How to refine; every field may be left out.",
+            "example": '{"strength": 0.8, "thresholds": {"below": "drop"}, "exclude": ["left/*"]}',
+        },
+    },
+}
+_JOB_QUERY = {"model": "string", "options": "string", "filename": "string"}
+
+JOB_OPERATION: OpenApi = {
+    "parameters": [
+        {
+            "name": "Idempotency-Key",
+            "in": "header",
+            "schema": {"type": "string", "maxLength": 255},
+            "description": "Your own name for this request: sent twice, it makes one job.",
+        },
+        *(
+            {
+                "name": name,
+                "in": "query",
+                "schema": {"type": kind},
+                "description": "Only for a request whose whole body is one archive.",
+            }
+            for name, kind in _JOB_QUERY.items()
+        ),
+    ],
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {"schema": _JOB_FORM},
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["source"],
+                    "additionalProperties": False,
+                    "properties": {
+                        **{
+                            name: _JOB_FORM["properties"][name] for name in ("source", "destination", "model")
+                        },
+                        "options": {"$ref": "#/components/schemas/JobOptions"},
+                    },
+                }
+            },
+            **_binary("application/zip"),
+            **_binary("application/x-tar"),
+            **_binary("application/gzip"),
+            **_binary("application/zstd"),
+        },
+    },
 }

@@ -17,6 +17,7 @@ import pytest
 import uvicorn
 from PIL import Image
 
+from app.jobs.service import open_jobs
 from app.main import create_app
 from app.services import Services, open_services
 from app.settings import Settings
@@ -27,9 +28,10 @@ Serve = Callable[..., AbstractContextManager[tuple[httpx.Client, Services]]]
 @contextlib.contextmanager
 def serve_in_thread(models: Path, **settings: Any) -> Iterator[tuple[httpx.Client, Services]]:
     """Serve `models` until the end of the block; yields a client and the open services."""
+    settings.setdefault("data", models.with_name(f"{models.name}-data"))
     chosen = Settings(models=models, device="cpu", threads=1, codec_threads=2, **settings)
-    with open_services(chosen) as services:
-        config = uvicorn.Config(create_app(services), port=0, log_config=None, lifespan="off")
+    with open_services(chosen) as services, open_jobs(services) as jobs:
+        config = uvicorn.Config(create_app(services, jobs), port=0, log_config=None, lifespan="off")
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run)
         thread.start()

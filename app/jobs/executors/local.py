@@ -1,0 +1,70 @@
+"""Chunks are refined by this process's own engine, behind the requests of people."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from app.datasets.manifest import Entry
+from app.errors import ModelNotServed
+from app.jobs.chunk import ChunkWork, Room, refine_chunk
+from app.jobs.request import PinnedModel
+from app.pixel_budget import PixelBudget
+from app.refining.models import ServedModel
+from app.services import Services
+from app.set_refining import SetRun
+
+CHUNKS_AT_ONCE: Final = 2
+"""While one chunk is brought to the disk and recorded, the next keeps the engine busy."""
+
+
+class LocalExecutor:
+    """Owns the share of this process's engine that jobs may use; for one event loop."""
+
+    slots = CHUNKS_AT_ONCE
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        settings = services.settings
+        in_flight = asyncio.Semaphore(2 * settings.max_batch_images)
+        self._room = Room(in_flight, PixelBudget(settings.max_pixels))
+        self._held: dict[PinnedModel, ServedModel] = {}
+
+    async def refine(self, work: ChunkWork) -> list[Entry]:
+        """Refine a chunk. Raises ModelNotServed, and what `refine_chunk` raises."""
+        run = SetRun(
+            services=self._services,
+            model=self._model(work.request.model),
+            options=work.request.options.refine_options(),
+            source=work.source,
+            target=work.target,
+            drop_below=work.request.options.drop_below,
+            background=True,
+        )
+        return await refine_chunk(run, work.files, self._room)
+
+    def forget(self, model: PinnedModel) -> None:
+        """Let go of a model when no job needs it any more."""
+        self._held.pop(model, None)
+
+    async def close(self) -> None:
+        """Nothing of its own to close."""
+
+    def _model(self, pinned: PinnedModel) -> ServedModel:
+        """The very refiner of the job; once found it is held, so that a newer version does not change it."""
+        held = self._held.get(pinned)
+        if held is None:
+            held = self._held[pinned] = served_as(self._services, pinned)
+        return held
+
+
+def served_as(services: Services, pinned: PinnedModel) -> ServedModel:
+    """The model that a job was accepted with. Raises ModelNotServed when another one, or none, is served."""
+    for status in services.models.statuses():
+        model = status.model
+        if model is not None and (model.name, model.sha256) == (pinned.name, pinned.sha256):
+            return model
+    raise ModelNotServed(
+        f"The job needs model {pinned.name!r} version {pinned.version} (SHA-256 {pinned.sha256[:12]}…), "
+        f"which is not served now; POST /models/{pinned.name}/load with that version, and it goes on."
+    )
