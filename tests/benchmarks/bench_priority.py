@@ -158,7 +158,7 @@ def _served(services: Services) -> Iterator[Server]:
 def _saturated(server: Server, side: int) -> Iterator[None]:
     """Keep as many background images on their way as two full batches have."""
     settings = server.services.settings
-    at_once = min(2 * settings.max_batch_images, 2 * settings.max_batch_pixels // side**2)
+    at_once = max(2, min(2 * settings.max_batch_images, 2 * settings.max_batch_pixels // side**2))
     job = ImageJob(
         0, "a.png", _png(side), side * side, None, server.services.models.get(), RefineOptions(),
         lambda _: None, None, True,
