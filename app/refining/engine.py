@@ -14,8 +14,9 @@ import numpy as np
 
 from app.errors import InferenceFailed, RequestTimeout, ShuttingDown
 from app.refining.admission import Admission, EngineLoad
-from app.refining.devices import CPU
-from app.refining.lane import BatchLimits, Lane
+from app.refining.devices import available_cores
+from app.refining.lane import Lane
+from app.refining.limits import BatchLimits, limits_of
 from app.refining.line import Piece
 from app.refining.served import ServedModel
 from app.refining.session import Pixels, RefinerSession
@@ -67,6 +68,7 @@ class Engine:
         self._empty = Condition(self._lock)
         self._lanes: dict[RefinerSession, Lane] = {}
         self._threads: dict[Lane, Thread] = {}
+        self._threads_of_a_session = settings.threads or available_cores()
         self._admission = Admission(settings)
         self._closed = False
 
@@ -107,12 +109,13 @@ class Engine:
         the queue and are refused only with ShuttingDown: the caller bounds how many are inside.
         """
         now_s = self._clock_s()
+        tile_pixels = self._limits(model, background=background).tile_pixels
         taken = [
             Submission(
                 image,
                 seed,
                 model.card,
-                tile_pixels=self._settings.tile_pixels,
+                tile_pixels=tile_pixels,
                 submitted_s=now_s,
                 deadline_s=deadline,
                 background=background,
@@ -184,17 +187,18 @@ class Engine:
     def _lane_of(self, model: ServedModel) -> Lane:
         lane = self._lanes.get(model.session)
         if lane is None:
-            lane = self._lanes[model.session] = Lane(model, self._lock, self._limits(model))
+            lane = self._lanes[model.session] = self._new_lane(model)
             name = f"refine {model.name} {model.version}"
             thread = self._threads[lane] = Thread(target=self._own, args=(lane,), name=name, daemon=True)
             thread.start()
         return lane
 
-    def _limits(self, model: ServedModel) -> BatchLimits:
-        """On the processor a background batch is small: whoever comes next waits until it is over."""
-        images, pixels = self._settings.max_batch_images, self._settings.max_batch_pixels
-        small = min(pixels, self._settings.background_batch_pixels)
-        return BatchLimits(images, pixels, small if model.session.provider == CPU else pixels)
+    def _new_lane(self, model: ServedModel) -> Lane:
+        interactive, background = (self._limits(model, background=background) for background in (False, True))
+        return Lane(model, self._lock, interactive, background)
+
+    def _limits(self, model: ServedModel, *, background: bool) -> BatchLimits:
+        return limits_of(self._settings, model, self._threads_of_a_session, background=background)
 
     def _own(self, lane: Lane) -> None:
         """Serve one lane until its model is retired or the engine closed; the body of its thread."""

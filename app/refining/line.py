@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
 
+from app.refining.limits import BatchLimits
 from app.refining.session import Pixels
 from app.refining.submission import Submission
 from app.refining.tiles import Tile
@@ -29,7 +30,8 @@ class Line:
     each batch.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limits: BatchLimits) -> None:
+        self._limits = limits
         self._waiting: deque[Submission] = deque()
 
     def __len__(self) -> int:
@@ -56,15 +58,15 @@ class Line:
             self._waiting.remove(submission)
         return expired
 
-    def take_batch(self, max_images: int, max_pixels: int) -> list[Piece]:
-        """Take what runs together next: all of one shape, within both limits, but one at least.
+    def take_batch(self) -> list[Piece]:
+        """Take what runs together next: all of one shape, within the limits, but one at least.
 
         Empty only when nothing waits.
         """
         if not self._waiting:
             return []
         height, width = self._waiting[0].tile_shape
-        room = max(1, min(max_images, max_pixels // (height * width)))
+        room = max(1, min(self._limits.images, self._limits.pixels // (height * width)))
         batch: list[Piece] = []
         sharing = deque(
             submission for submission in self._waiting if submission.tile_shape == (height, width)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import re
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -146,6 +148,29 @@ def test_metrics_count_requests_refusals_images_and_batches(
         assert line in page.text
     assert 'simtrue_inference_seconds_count{model="grey"}' in page.text
     assert "process_resident_memory_bytes" in page.text
+
+
+def test_metrics_keep_background_work_apart(serve: Any, model_root: Path) -> None:
+    held = threading.Event()
+    with serve(model_root, default_model="grey") as (client, services):
+        services.engine.observe(lambda _: held.wait(10))
+        image = np.zeros((4, 5, 1), np.uint8)
+        future = services.engine.submit(services.models.get(), image, 0, background=True)
+        during = client.get("/metrics").text
+        held.set()
+        future.result(10)
+        services.engine.drain(10)
+        after = client.get("/metrics").text
+
+    for line in (
+        "simtrue_background_images 1.0",
+        "simtrue_background_pixels 20.0",
+        "simtrue_queue_images 0.0",
+    ):
+        assert line in during
+    for line in ("simtrue_background_images 0.0", 'simtrue_batch_images_sum{model="grey"} 1.0'):
+        assert line in after
+    assert "simtrue_queue_wait_seconds_count" not in after, "it is about requests"
 
 
 def test_the_documentation_needs_nothing_from_another_host(client: httpx.Client) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from app.errors import EngineBusy, InferenceFailed, RequestTimeout, ShuttingDown, TooManyPixels
-from app.refining.devices import choose_provider
+from app.refining.devices import CUDA, choose_provider
 from app.refining.engine import Engine
 from app.refining.models import ModelRepository
 from app.refining.session import RefinerSession
@@ -247,6 +247,138 @@ def test_a_report_tells_how_long_each_image_waited(make_engine, served):
     assert gate.reports[1].model is model
 
 
+# --- requests before background work -----------------------------------------------------------------------
+
+
+def test_background_images_let_interactive_ones_go_first_in_batches_of_their_own(make_engine, served):
+    engine, model = make_engine(), served()
+    with held(engine, model) as gate:
+        background = [engine.submit(model, _blank(model, 4, 4), 0, background=True) for _ in range(2)]
+        interactive = [engine.submit(model, _blank(model, 4, 4), 0) for _ in range(3)]
+    _results(background + interactive)
+    assert gate.batches == [(3, 48), (2, 32)]
+    assert [report.background for report in gate.reports[1:]] == [False, True]
+
+
+def test_an_interactive_image_waits_for_one_batch_of_background_work_not_for_all(make_engine, served):
+    engine, model = make_engine(max_batch_images=2), served()
+    gate = Gate()
+    engine.observe(gate)
+    background = [engine.submit(model, _blank(model, 4, 4), 0, background=True) for _ in range(7)]
+    gate.await_first_batch()
+    interactive = engine.submit(model, _blank(model, 5, 5), 0)
+    gate.open()
+    _results([*background, interactive])
+    assert gate.batches[0] == (1, 25)
+    assert sum(images for images, _ in gate.batches) + gate.reports[0].images == 8
+
+
+def test_background_work_gets_a_tenth_of_the_pixels_while_interactive_images_never_cease(make_engine, served):
+    engine, model = make_engine(max_batch_pixels=100, background_batch_pixels=100, threads=1), served()
+    with held(engine, model) as gate:
+        interactive = [engine.submit(model, _blank(model, 10, 10), 0) for _ in range(30)]
+        background = [engine.submit(model, _blank(model, 10, 10), 0, background=True) for _ in range(4)]
+    _results(interactive + background)
+    turns = [index for index, report in enumerate(gate.reports[1:]) if report.background]
+    assert turns == [9, 19, 29, 33], "every tenth, and what is left once nothing interactive waits"
+
+
+def test_many_small_interactive_batches_do_not_let_a_large_background_batch_in(make_engine, served):
+    limits = {"max_batch_images": 1, "background_batch_pixels": 100, "threads": 1}
+    engine, model = make_engine(**limits), served()
+    with held(engine, model) as gate:
+        interactive = [engine.submit(model, _blank(model, 2, 5), 0) for _ in range(50)]
+        background = engine.submit(model, _blank(model, 10, 10), 0, background=True)
+    _results([*interactive, background])
+    assert gate.reports[-1].background
+
+
+def test_a_background_batch_on_a_processor_is_small_and_grows_with_its_threads(make_engine, served):
+    model = served()
+    for threads, largest in ((1, 2), (2, 4), (4, 5)):
+        engine = make_engine(max_batch_pixels=80, background_batch_pixels=32, threads=threads)
+        with held(engine, model) as gate:
+            futures = [engine.submit(model, _blank(model, 4, 4), 0, background=True) for _ in range(10)]
+        _results(futures)
+        assert max(images for images, _ in gate.batches) == largest
+
+
+def test_a_background_batch_on_a_gpu_is_as_large_as_any(make_engine, served, monkeypatch):
+    engine, model = make_engine(background_batch_pixels=16, threads=1), served()
+    monkeypatch.setattr(model.session, "provider", CUDA)
+    with held(engine, model) as gate:
+        futures = [engine.submit(model, _blank(model, 4, 4), 0, background=True) for _ in range(10)]
+    _results(futures)
+    assert gate.batches == [(10, 160)]
+
+
+@pytest.mark.parametrize("noise", [(0, 0), (1, 1)])
+def test_a_large_background_image_goes_in_smaller_tiles_and_has_the_same_bytes(make_engine, served, noise):
+    engine, model = make_engine(background_batch_pixels=1024, threads=1), served(radius=1, noise=noise)
+    image = _random(model, 150, 200)
+    with held(engine, model) as gate:
+        futures = [engine.submit(model, image, 5, background=background) for background in (False, True)]
+    for refined in _results(futures):
+        assert np.array_equal(refined, _whole(model, image, 5))
+    interactive, *background = gate.batches
+    assert interactive == (1, 150 * 200)
+    assert len(background) > 30
+    assert max(pixels for _, pixels in background) <= 1024
+
+
+def test_a_background_tile_is_not_so_small_that_its_halo_is_most_of_it(make_engine, served):
+    engine, model = make_engine(background_batch_pixels=16, threads=1), served(radius=2)
+    with held(engine, model) as gate:
+        future = engine.submit(model, _blank(model, 40, 400), 0, background=True)
+    _results([future])
+    assert max(pixels for _, pixels in gate.batches) > 1000, "20 radii squared are 1600 pixels"
+
+
+def test_background_images_neither_fill_the_queue_nor_are_refused_by_it(make_engine, served):
+    engine, model = make_engine(max_queue_images=2, max_pixels=100, max_queue_pixels=100), served()
+    with held(engine, model):
+        images = [(_blank(model, 9, 9), 0)] * 5
+        background = engine.submit_all(model, images, background=True)
+        interactive = engine.submit(model, _blank(model, 9, 9), 0)
+        with pytest.raises(EngineBusy, match="full with 2 images of 82 pixels"):
+            engine.submit(model, _blank(model, 9, 9), 0)
+        background += engine.submit_all(model, images, background=True)
+    _results([interactive, *background])
+
+
+def test_background_work_is_counted_apart(make_engine, served):
+    engine, model = make_engine(), served()
+    with held(engine, model):
+        done, gone = engine.submit_all(model, [(_blank(model, 4, 5), 0)] * 2, background=True)
+        assert (engine.load.images, engine.load.pixels) == (1, 1)
+        assert (engine.background_load.images, engine.background_load.pixels) == (2, 40)
+        gone.cancel()
+        assert (engine.background_load.images, engine.background_load.pixels) == (1, 20)
+    _results([done])
+    assert engine.drain(PATIENCE_S)
+    assert (engine.background_load.images, engine.background_load.pixels) == (0, 0)
+
+
+def test_a_cancelled_background_image_is_never_run(make_engine, served):
+    engine, model = make_engine(), served()
+    with held(engine, model) as gate:
+        gone, stays = (engine.submit(model, _blank(model, 4, side), 0, background=True) for side in (4, 5))
+        assert gone.cancel()
+    _results([stays])
+    assert gate.batches == [(1, 20)]
+
+
+def test_a_background_image_may_have_a_deadline(make_engine, served):
+    clock = [0.0]
+    engine, model = make_engine(clock_s=lambda: clock[0]), served()
+    with held(engine, model) as gate:
+        late = engine.submit(model, _blank(model, 4, 4), 0, deadline=5.0, background=True)
+        clock[0] = 5.0
+    with pytest.raises(RequestTimeout):
+        late.result(PATIENCE_S)
+    assert gate.batches == []
+
+
 # --- what is taken in -------------------------------------------------------------------------------------
 
 
@@ -445,6 +577,32 @@ def test_draining_refuses_the_new_and_finishes_the_old(make_engine, served):
     assert future.done()
 
 
+def test_draining_waits_for_background_work_too(make_engine, served):
+    engine, model = make_engine(), served()
+    gate = Gate()
+    engine.observe(gate)
+    future = engine.submit(model, _blank(model, 4, 4), 0, background=True)
+    gate.await_first_batch()
+    assert not engine.drain(0.01), "it is still held"
+    with pytest.raises(ShuttingDown):
+        engine.submit(model, _blank(model, 4, 4), 0, background=True)
+    gate.open()
+    assert engine.drain(PATIENCE_S)
+    assert future.done()
+
+
+def test_closing_fails_waiting_background_work(make_engine, served):
+    engine, model = make_engine(), served()
+    with held(engine, model):
+        waiting = engine.submit(model, _blank(model, 4, 4), 0, background=True)
+        closer = threading.Thread(target=engine.close)
+        closer.start()
+        with pytest.raises(ShuttingDown):
+            waiting.result(PATIENCE_S)
+    closer.join(PATIENCE_S)
+    assert engine.background_load.images == 0
+
+
 def test_closing_fails_what_waits_and_leaves_no_thread(make_engine, served):
     engine, model = make_engine(), served()
     gate = Gate()
@@ -496,7 +654,7 @@ def test_many_threads_may_submit_and_cancel_at_once(make_engine, served):
         rng = np.random.default_rng(seed)
         for turn in range(25):
             image = _random(model, *(int(side) for side in rng.integers(1, 60, 2)), seed=seed)
-            future = engine.submit(model, image, seed)
+            future = engine.submit(model, image, seed, background=turn % 2 == 0)
             if turn % 5 == 0:
                 future.cancel()
             else:
@@ -507,3 +665,4 @@ def test_many_threads_may_submit_and_cancel_at_once(make_engine, served):
         assert all(pool.map(ask, range(6)))
     assert engine.drain(PATIENCE_S)
     assert engine.load.images == engine.load.pixels == 0
+    assert engine.background_load.images == engine.background_load.pixels == 0

@@ -1,5 +1,7 @@
 """The services as a whole: opened from settings, wired to each other, closed without a trace."""
 
+import os
+import sys
 import threading
 import time
 
@@ -54,6 +56,25 @@ def test_a_new_version_is_served_without_a_restart(tiny_root, write_model):
         while services.models.get().version != 2 and time.monotonic() < until:
             time.sleep(0.01)
         assert services.models.get().version == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux gives threads priorities of their own")
+def test_the_codecs_of_background_work_let_all_other_threads_go_first(tiny_root):
+    def niceness():
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    with open_services(_settings(tiny_root, background_codec_threads=1)) as services:
+        assert services.background_codecs.submit(niceness).result(30) > niceness()
+        assert services.codecs.submit(niceness).result(30) == niceness()
+
+
+def test_background_codecs_work_where_priorities_may_not_be_changed(tiny_root, monkeypatch):
+    def refuse(*_):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "setpriority", refuse)
+    with open_services(_settings(tiny_root)) as services:
+        assert services.background_codecs.submit(lambda: 7).result(30) == 7
 
 
 def test_leaving_finishes_what_is_in_flight(tmp_path, write_model):
