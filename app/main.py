@@ -31,7 +31,7 @@ _DOCS = {"validatorUrl": None, "defaultModelsExpandDepth": 0}  # no validator: i
 
 def create_app(services: Services, jobs: Jobs) -> FastAPI:
     """Hang everything on a new application. It owns nothing: whoever opened services and jobs closes them."""
-    metrics = Metrics(services)
+    metrics = Metrics(services, jobs)
     services.engine.observe(metrics.count_batch)
     app: FastAPI = FastAPIOffline(
         title="Simtrue", description=_ABOUT, version=API_VERSION, redoc_url=None, swagger_ui_parameters=_DOCS

@@ -15,6 +15,7 @@ from prometheus_client import (
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from app.jobs.service import Jobs
 from app.refining.engine import BatchReport
 from app.services import Services
 
@@ -26,10 +27,11 @@ _BATCH = (1, 2, 4, 8, 16, 32, 64, 128)
 class Metrics:
     """Owns the registry; its methods are the callbacks of the HTTP layer and of the engine."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, jobs: Jobs) -> None:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         self._registry.register(_ModelRows(services))
+        self._registry.register(_JobRows(jobs))
         self._requests = self._counter("simtrue_requests", "Requests answered.", "route", "method", "status")
         self._refused = self._counter("simtrue_refused", "Requests refused or failed, by problem.", "reason")
         self._images = self._counter("simtrue_images", "Refined images sent.", "model")
@@ -95,6 +97,19 @@ class Metrics:
         self, name: str, text: str, label: str, buckets: tuple[float, ...] = _SECONDS
     ) -> Histogram:
         return Histogram(name, text, [label], registry=self._registry, buckets=buckets)
+
+
+class _JobRows(Collector):
+    """Reads at each scrape how many jobs of the ledger, which replicas may share, are in which state."""
+
+    def __init__(self, jobs: Jobs) -> None:
+        self._jobs = jobs
+
+    def collect(self) -> Iterable[Metric]:
+        rows = GaugeMetricFamily("simtrue_jobs", "Dataset jobs, by state.", labels=["state"])
+        for state, count in self._jobs.tally().items():
+            rows.add_metric([state], count)
+        return [rows]
 
 
 class _ModelRows(Collector):

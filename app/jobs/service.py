@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from app.errors import LedgerUnavailable, ShuttingDown, SimtrueError, TooManyJobs
 from app.jobs.folder import JobFolder
-from app.jobs.job import Job, NewJob, new_job_id
+from app.jobs.job import Job, NewJob, State, new_job_id
 from app.jobs.request import JobRequest
 from app.services import Services
 
@@ -62,6 +62,16 @@ class Jobs:
             if self._closed:
                 raise ShuttingDown("The service is stopping and takes no new jobs.")
             raise LedgerUnavailable(self._problem or "The ledger of jobs is not open yet; try again.")
+
+    def tally(self) -> dict[State, int]:
+        """How many jobs are in each state; nothing while no ledger is open, or when it does not answer."""
+        ledger = self._ledger
+        if ledger is None:
+            return {}
+        try:
+            return ledger.tally()
+        except LedgerUnavailable:
+            return {}
 
     def new_folder(self) -> tuple[str, JobFolder]:
         """An id for a job that is going to be submitted, and its folder."""
