@@ -32,11 +32,11 @@ class Summary:
 
     def count(self, entry: Entry) -> None:
         """Count what became of one file."""
+        if entry.after is not None:
+            self.written.append(entry.result)
         if entry.action == "failed":
             self.failures.append((entry.path, entry.reason or ""))
-            return
-        self.written.append(entry.result)
-        if entry.action == "copied":
+        elif entry.action == "copied":
             self.copied += 1
         elif (refined := entry.refined) is not None:
             self.verdicts[refined.verdict] += 1

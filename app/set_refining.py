@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
 from app.annotations.shapes import ImageRef
-from app.datasets.manifest import Entry, Measured, Refined
+from app.datasets.manifest import Action, Entry, Measured, Refined
 from app.datasets.place import Digest, Place, copy
 from app.datasets.set_plan import PlannedFile
-from app.errors import InvalidRequest, PlaceUnavailable, ShuttingDown, SimtrueError
+from app.errors import PlaceUnavailable, ShuttingDown, SimtrueError
 from app.image_report import rounded
 from app.options import RefineOptions
 from app.pixel_budget import PixelBudget
@@ -52,26 +52,34 @@ class SetRun:
 async def refine_file(run: SetRun, file: PlannedFile, budget: PixelBudget) -> list[Entry]:
     """Refine or copy a file, in all variants; one entry of the manifest for each.
 
-    Never raises for what is wrong with one file: that is an entry, too. Writing does not wait for the disk:
-    see `Place.settle`. Raises ShuttingDown, PlaceUnavailable, and OSError when
-    the disk is full, which end the run.
+    Never raises for what is wrong with one file: that is an entry, too, and an image that cannot be refined
+    is copied, since a set must not lose a file that its annotations name. Writing does not wait for the disk:
+    see `Place.settle`. Raises ShuttingDown, PlaceUnavailable, and OSError when the disk is full, which end
+    the run.
     """
+    if file.problem is not None:
+        return [Entry(file.name, "failed", f"Left out: {file.problem}.")]
+    if file.action == "refine":
+        try:
+            job = await _in_codecs(run, partial(_read_job, run, file))
+            refined = await refine_image(run.services, job, budget)
+            return await _in_codecs(run, partial(_write, run, file, job.data, refined))
+        except (SimtrueError, OSError) as error:
+            failure: str | None = _sentence(error)
+        file = replace(file, written_as=file.name)
+    else:
+        failure = None
     try:
-        if file.problem is not None:
-            raise InvalidRequest(f"Left out: {file.problem}.")
-        if file.action == "copy":
-            return await _in_codecs(run, partial(_copy, run, file))
-        job = await _in_codecs(run, partial(_read_job, run, file))
-        refined = await refine_image(run.services, job, budget)
-        return await _in_codecs(run, partial(_write, run, file, job.data, refined))
-    except SimtrueError as error:
-        if isinstance(error, ENDS_THE_RUN):
-            raise
-        return [Entry(file.name, "failed", error.detail)]
-    except OSError as error:
-        if error.errno in DISK_FULL:
-            raise
-        return [Entry(file.name, "failed", f"{error.strerror or error}.")]
+        return await _in_codecs(run, partial(_copy, run, file, failure))
+    except (SimtrueError, OSError) as error:
+        return [Entry(file.name, "failed", failure or _sentence(error))]
+
+
+def _sentence(error: SimtrueError | OSError) -> str:
+    """Why a file failed. Raises the error again when it is not about that file."""
+    if isinstance(error, ENDS_THE_RUN) or (isinstance(error, OSError) and error.errno in DISK_FULL):
+        raise error
+    return error.detail if isinstance(error, SimtrueError) else f"{error.strerror or error}."
 
 
 async def _in_codecs(run: SetRun, work: Callable[[], T]) -> T:
@@ -100,14 +108,16 @@ def _read_job(run: SetRun, file: PlannedFile) -> ImageJob:
     )
 
 
-def _copy(run: SetRun, file: PlannedFile) -> list[Entry]:
+def _copy(run: SetRun, file: PlannedFile, failure: str | None) -> list[Entry]:
+    """Copy a file that is to be copied, or, with the reason, one that could not be refined."""
+    action: Action = "copied" if failure is None else "failed"
     entries = []
     for variant in range(run.options.variants):
         result = run.result_of(file, variant)
-        digest, reason = copy(run.source, file.name, run.target, result), file.label_image
-        if reason is not None:
-            reason = f"taken for a label image, because {reason}"
-        entries.append(Entry(file.name, "copied", reason, _written_as(file, result), digest, digest))
+        digest, reason = copy(run.source, file.name, run.target, result), failure
+        if file.label_image is not None:
+            reason = f"taken for a label image, because {file.label_image}"
+        entries.append(Entry(file.name, action, reason, _written_as(file, result), digest, digest))
     return entries
 
 

@@ -179,7 +179,7 @@ class Settings(BaseSettings):
         20.0, ge=0.2, le=3600, description="Seconds without a sign of life after which a job is taken over."
     )
     job_retention_hours: float = Field(
-        168.0, gt=0, le=876_000, description="Hours that finished jobs and their results are kept."
+        168.0, ge=0.01, le=876_000, description="Hours that finished jobs and their results are kept."
     )
     jobs_max_bytes: int = Field(
         256 << 30,

@@ -57,7 +57,8 @@ class Entry:
 
     path: below the source. action: dropped means measured to be below the thresholds and left out of the
     result; edited, a list without the lines of dropped images. written_as: below the result, where it
-    differs. before, after: of its bytes, where there are any. refined: also of a dropped image.
+    differs. before, after: of its bytes, where there are any; equal where a failed image was copied. refined:
+    also of a dropped image.
     """
 
     path: str

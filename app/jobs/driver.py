@@ -17,6 +17,7 @@ from app.datasets.manifest import Entry
 from app.datasets.place import Place
 from app.datasets.sources import open_destination, open_source
 from app.errors import (
+    JobStateConflict,
     LedgerUnavailable,
     ModelNotServed,
     NotOwner,
@@ -104,6 +105,8 @@ class Driver:
             elif beating.result():
                 await _stopped(work)
                 await self._cancel(job.id)
+            else:
+                await work
         except NotOwner as error:
             _log.warning("%s", error.detail)
         except asyncio.CancelledError:
@@ -116,12 +119,14 @@ class Driver:
             await _stopped(beating)
 
     async def _beat_until_cancelled(self, job_id: str) -> bool:
-        """Show that this owner lives; True when the job is to end. Raises NotOwner."""
+        """Show that this owner lives; True when the job is to end, False when it has. Raises NotOwner."""
         while True:
             try:
                 job = await _in_thread(self._ledger.beat, job_id, self._owner)
             except LedgerUnavailable as error:
                 _log.warning("no beat for job %s: %s", job_id, error.detail)
+            except JobStateConflict:  # it was finished just now, and only cleans up
+                return False
             else:
                 if job.cancel:
                     return True
