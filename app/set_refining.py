@@ -33,7 +33,7 @@ class SetRun:
 
     Of several variants each gets a whole set of its own, in the folders `variant-0`, `variant-1`, …, so that
     annotations go on naming their images. drop_below: leave images out of the result that are below the
-    thresholds. background: let the requests of people go first.
+    thresholds. dropped: where those go, to be shown. background: let the requests of people go first.
     """
 
     services: Services
@@ -41,6 +41,7 @@ class SetRun:
     options: RefineOptions
     source: Place
     target: Place
+    dropped: Place | None = None
     drop_below: bool = False
     background: bool = False
 
@@ -128,6 +129,8 @@ def _write(run: SetRun, file: PlannedFile, before: bytes, refined: Sequence[Refi
         result, told = run.result_of(file, image.variant), _told(file, image)
         written_as = _written_as(file, result)
         if run.drop_below and image.verdict == "below_thresholds":
+            if run.dropped is not None:
+                run.dropped.write(result, image.data)
             entries.append(Entry(file.name, "dropped", None, written_as, digest, None, told))
             continue
         run.target.write(result, image.data, mode_of=run.source.local(file.name))

@@ -23,6 +23,8 @@ from app.refining.images import decode
 
 MOST_SHOWN: Final = 24
 MOST_LISTED: Final = 200
+MOST_OPEN: Final = 20
+"""Entries of a list that is unfolded from the start."""
 PICTURE_PX: Final = 160
 """Side of a picture on the page; it shows the region with its surroundings."""
 SMALLEST_CUT_PX: Final = 48
@@ -33,7 +35,7 @@ Box = tuple[float, float, float, float]
 
 
 Pictures = Callable[[Entry], tuple[bytes, bytes | None]]
-"""The image of an entry as it was and as it became, encoded; None where it was dropped."""
+"""The image of an entry as it was and as it became, encoded; None where there is none any more."""
 
 
 @dataclass(frozen=True, order=True)
@@ -135,11 +137,11 @@ class SetReport:
         sections = (
             _facts(about),
             _table("Files", self.fates),
-            _table("Images left alone, because", self.label_images),
-            _list("Failed", self.failures),
-            _list("Wrong with the annotations, which stay as they are", self.problems),
             self._drift(),
             self._gallery(pictures),
+            _table("Images left alone", self.label_images),
+            _list("Failed", self.failures),
+            _list("Wrong with the annotations, which stay as they are", self.problems),
         )
         return (
             '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -225,8 +227,12 @@ def _list(title: str, sentences: Sequence[tuple[str, str]]) -> str:
     if not sentences:
         return ""
     rows = "".join(f"<li><b>{_text(name)}</b> {_text(said)}</li>" for name, said in sorted(sentences))
-    cut = f"<p>The first {MOST_LISTED}.</p>" if len(sentences) == MOST_LISTED else ""
-    return f"<section><h2>{_text(title)}</h2>{cut}<ul>{rows}</ul></section>"
+    count = f"the first {MOST_LISTED}" if len(sentences) == MOST_LISTED else f"{len(sentences)}"
+    shown = "open" if len(sentences) <= MOST_OPEN else ""
+    return (
+        f"<section><h2>{_text(title)}</h2><details {shown}><summary>{count}</summary>"
+        f"<ul>{rows}</ul></details></section>"
+    )
 
 
 def _histogram(counts: NDArray[np.int64], title: str, line: float) -> str:
@@ -246,9 +252,10 @@ def _figure(shown: _Shown, pictures: Pictures, max_pixels: int) -> str:
     kept = f"{region.structure_kept or 0:.0%} left"
     moved = "place unknown" if region.shift_px is None else f"moved {region.shift_px:.2f} px"
     label = f" · {_text(region.label)}" if region.label else ""
+    dropped = ", dropped" if shown.entry.action == "dropped" else ""
     return (
         f'<figure class="pair">{_pair(shown, pictures, max_pixels)}'
-        f"<figcaption>{_text(shown.image)}{label}<br>{kept}, {moved}</figcaption></figure>"
+        f"<figcaption>{_text(shown.image)}{label}<br>{kept}, {moved}{dropped}</figcaption></figure>"
     )
 
 

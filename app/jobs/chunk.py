@@ -17,7 +17,7 @@ from app.set_refining import SetRun, refine_file
 
 @dataclass(frozen=True)
 class ChunkWork:
-    """Everything that a worker needs to know."""
+    """Everything that a worker needs to know; dropped: where it may leave dropped images for the report."""
 
     job: str
     number: int
@@ -25,6 +25,7 @@ class ChunkWork:
     source: Place
     target: Place
     files: Sequence[PlannedFile]
+    dropped: Place | None = None
 
 
 @dataclass(frozen=True)

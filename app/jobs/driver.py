@@ -262,7 +262,15 @@ class Driver:
             return [Entry(file.name, "failed", reason) for file in files]
         try:
             with _naming_full_disk():
-                work = ChunkWork(way.id, number, way.request, way.source, way.target, files)
+                work = ChunkWork(
+                    way.id,
+                    number,
+                    way.request,
+                    way.source,
+                    way.target,
+                    files,
+                    FolderPlace(way.folder.dropped),
+                )
                 return await self._executor.refine(work)
         except BaseException:
             with suppress(SimtrueError):  # it did not end its process

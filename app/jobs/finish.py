@@ -9,6 +9,7 @@ from hashlib import file_digest, sha256
 from pathlib import Path
 
 from app.datasets.boxed import pack
+from app.datasets.folder_place import FolderPlace
 from app.datasets.image_lists import Dropped, without_dropped
 from app.datasets.manifest import Entry, as_line
 from app.datasets.place import Digest, Place
@@ -92,8 +93,11 @@ class _Work:
                 yield self._edited.get(entry.result, entry)
 
     def _pictures(self, entry: Entry) -> tuple[bytes, bytes | None]:
-        after = None if entry.action == "dropped" else self._target.read(entry.result)
-        return self._source.read(entry.path), after
+        if entry.action != "dropped":
+            return self._source.read(entry.path), self._target.read(entry.result)
+        left_out = FolderPlace(self._folder.dropped)
+        shown = left_out.read(entry.result) if left_out.exists(entry.result) else None
+        return self._source.read(entry.path), shown
 
 
 if __name__ == "__main__":

@@ -45,6 +45,11 @@ class JobFolder:
         return self.root / "result"
 
     @property
+    def dropped(self) -> Path:
+        """Images that are left out of it, to be shown in the report."""
+        return self.root / "dropped"
+
+    @property
     def manifest(self) -> Path:
         """A JSON line per written file."""
         return self.root / "manifest.jsonl"
@@ -100,7 +105,7 @@ class JobFolder:
 
     def remove_work(self) -> None:
         """Remove what only the work needed, once the result is there. Again does no harm."""
-        for folder in (self.source, self.result, self.root / "chunks", self.root / "done"):
+        for folder in (self.source, self.result, self.dropped, self.root / "chunks", self.root / "done"):
             shutil.rmtree(folder, ignore_errors=True)
         self.upload.unlink(missing_ok=True)
 

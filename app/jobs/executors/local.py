@@ -38,6 +38,7 @@ class LocalExecutor:
             options=work.request.options.refine_options(),
             source=work.source,
             target=work.target,
+            dropped=work.dropped,
             drop_below=work.request.options.drop_below,
             background=True,
         )
