@@ -1,9 +1,11 @@
-"""Small real ONNX refiners with valid cards, written without torch, for every test of the service."""
+"""Small real ONNX refiners with valid cards, written without torch, and a real S3 server, for every test."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import logging
+import secrets
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -202,3 +204,42 @@ def _work(repeats: int, constants: dict[str, Any], nodes: list[onnx.NodeProto]) 
         helper.make_node("Mul", ["mean", "zero"], ["nothing"]),
     ]
     return "nothing"
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """The address of an S3 server of our own, empty, and the environment with credentials for it."""
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("AWS_ACCESS_KEY_ID", "testing")
+        environment.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+        environment.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        environment.setenv("AWS_CONFIG_FILE", "nowhere")
+        environment.setenv("AWS_SHARED_CREDENTIALS_FILE", "nowhere")
+        environment.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        environment.setenv("NO_PROXY", "*")
+        yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def s3_client(s3_endpoint: str) -> Iterator[Any]:
+    """A client of that server, to look at it from outside."""
+    import botocore.session
+
+    client = botocore.session.get_session().create_client("s3", endpoint_url=s3_endpoint)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def bucket(s3_client: Any) -> str:
+    """An empty bucket of that server."""
+    name = f"bucket-{secrets.token_hex(6)}"
+    s3_client.create_bucket(Bucket=name)
+    return name

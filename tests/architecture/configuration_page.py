@@ -129,7 +129,7 @@ def _bound(schema: Mapping[str, Any]) -> str:
 
 
 def _shown(value: object) -> str:
-    if value is None or value in ("", argparse.SUPPRESS):
+    if value is None or value in ("", (), argparse.SUPPRESS):
         return ""
     if isinstance(value, Path):
         return f"`{value.relative_to(ROOT)}`" if value.is_relative_to(ROOT) else f"`{value}`"

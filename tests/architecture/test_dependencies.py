@@ -10,7 +10,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
-EXTRAS = ("train", "dev")
+EXTRAS = ("s3", "train", "dev")
 
 
 def _pinned() -> dict[str, str]:

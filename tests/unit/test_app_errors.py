@@ -23,6 +23,7 @@ ALL = [kind for kind in vars(errors).values() if isinstance(kind, type) and issu
         ("InvalidImage", 422),
         ("TooManyPixels", 422),
         ("InvalidOptions", 422),
+        ("NoSuchPlace", 422),
         ("InferenceFailed", 500),
         ("EngineBusy", 503),
         ("ShuttingDown", 503),
