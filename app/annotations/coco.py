@@ -23,21 +23,38 @@ def recognises(document: JsonValue) -> bool:
 
 
 def read(document: JsonValue, matching: Matching) -> None:
-    """One shape per annotation; annotations of images that were not sent are passed over."""
+    """One shape per annotation, or segment of a panoptic one; those of images that were not sent are passed
+    over.
+    """
     assert isinstance(document, dict)
     labels = _labels(document.get("categories"))
     images = _images(document["images"], matching)
     annotations = document["annotations"]
     assert isinstance(annotations, list)
-    for position, annotation in enumerate(annotations):
+    for source, annotation in enumerate(_objects(annotations)):
         if not isinstance(annotation, dict):
-            matching.report(f"Annotation {position} is no object.")
+            matching.report(f"Annotation {source} is no object.")
             continue
         key = _id(annotation.get("image_id"))
         if key not in images:
-            matching.report(f"Annotation {position} belongs to image_id {key[:40]}, which is not listed.")
+            matching.report(f"Annotation {source} belongs to image_id {key[:40]}, which is not listed.")
         elif (collector := images[key]) is not None:
-            read_object(annotation, position, labels.get(_id(annotation.get("category_id"))), collector)
+            read_object(annotation, source, labels.get(_id(annotation.get("category_id"))), collector)
+
+
+def _objects(annotations: list[JsonValue]) -> Iterator[JsonValue]:
+    """The annotations; of a panoptic one, which is a picture of many objects, its segments."""
+    for annotation in annotations:
+        segments = annotation.get("segments_info") if isinstance(annotation, dict) else None
+        if isinstance(annotation, dict) and isinstance(segments, list):
+            for segment in segments:
+                yield (
+                    {**segment, "image_id": annotation.get("image_id")}
+                    if isinstance(segment, dict)
+                    else segment
+                )
+        else:
+            yield annotation
 
 
 def split(document: JsonValue) -> Iterator[tuple[str, JsonValue]]:
@@ -48,11 +65,23 @@ def split(document: JsonValue) -> Iterator[tuple[str, JsonValue]]:
         if isinstance(annotation, dict):
             annotations.setdefault(_id(annotation.get("image_id")), []).append(annotation)
     for entry in _list(document["images"]):
-        if isinstance(entry, dict) and isinstance(name := entry.get("file_name"), str):
+        if isinstance(entry, dict) and (name := _file_name(entry)) is not None:
             own = annotations.get(_id(entry.get("id")), [])
             # Its only image, whatever its folder: matched by being the only one.
             alone = {key: value for key, value in entry.items() if key not in FILE_KEYS}
             yield name, {"images": [alone], "annotations": own, "categories": document.get("categories")}
+
+
+def strays(document: JsonValue) -> int:
+    """How many annotations are of images that the document does not list."""
+    assert isinstance(document, dict)
+    listed = {_id(entry.get("id")) for entry in _list(document["images"]) if isinstance(entry, dict)}
+    annotations = (entry for entry in _list(document["annotations"]) if isinstance(entry, dict))
+    return sum(_id(entry.get("image_id")) not in listed for entry in annotations)
+
+
+def _file_name(entry: dict[str, JsonValue]) -> str | None:
+    return next((name for key in FILE_KEYS if isinstance(name := entry.get(key), str)), None)
 
 
 def _list(value: JsonValue) -> list[JsonValue]:
@@ -116,8 +145,19 @@ def _segmentation(value: JsonValue, source: int, into: Collector) -> tuple[Mask 
             return None, []
     if not isinstance(value, list):
         return None, []
-    polygons = [point_list(polygon) for polygon in value]
+    polygons = [point_list(polygon) for polygon in _several(value)]
     return None, [polygon for polygon in polygons if polygon]
+
+
+def _several(value: list[JsonValue]) -> list[JsonValue]:
+    """The polygons of a list of them, or of one that is not in a list: flat, or of pairs."""
+    is_flat = bool(value) and not isinstance(value[0], list)
+    is_of_pairs = len(value) > 2 and all(_is_pair(part) for part in value)
+    return [value] if is_flat or is_of_pairs else value
+
+
+def _is_pair(value: JsonValue) -> bool:
+    return isinstance(value, list) and len(value) == 2 and not isinstance(value[0], list)
 
 
 def _keypoints(value: JsonValue) -> list[Point]:

@@ -8,6 +8,9 @@ from xml.etree import ElementTree as ET
 from app.errors import InvalidRequest
 
 MOST_BYTES = 256 << 20
+_DECLARATIONS = ("<!DOCTYPE", "<!ENTITY")
+_CODINGS = ("ascii", "utf-16-le", "utf-16-be")
+"""All in which a parser sees such marks: encodings of other names are refused or write ASCII as ASCII."""
 
 
 def parse(document: bytes, *, what: str) -> ET.Element:
@@ -17,7 +20,7 @@ def parse(document: bytes, *, what: str) -> ET.Element:
     """
     if len(document) > MOST_BYTES:
         raise InvalidRequest(f"{what} has {len(document)} bytes, but the limit is {MOST_BYTES}.")
-    if b"<!DOCTYPE" in document or b"<!ENTITY" in document:
+    if any(mark.encode(coding) in document for mark in _DECLARATIONS for coding in _CODINGS):
         raise InvalidRequest(f"{what} declares a document type, which is not read.")
     try:
         return ET.fromstring(document)  # noqa: S314 (declarations are refused above)

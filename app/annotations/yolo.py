@@ -1,8 +1,8 @@
 """YOLO label files: a line per object, its class and then numbers in parts of the image's width and height.
 
-Four numbers are a box (centre x, centre y, width, height), with a fifth after it a detector's confidence; an
-even number from six on is a polygon (eight: also the corners of a turned box). A pose has the box and then
-its keypoints; how many, and whether with visibility, `data.yaml` says.
+Four numbers are a box (centre x, centre y, width, height); an even number from six on is a polygon (eight:
+also the corners of a turned box); one more number at the end is a detector's confidence. A pose has the box
+and then its keypoints; how many, and whether with visibility, `data.yaml` says.
 """
 
 from __future__ import annotations
@@ -58,14 +58,25 @@ def _add(
         add_shape(into, source, label=label, box=_box(values, into), points=points)
     elif len(values) <= 5:
         add_shape(into, source, label=label, box=_box(values, into))
-    elif len(values) % 2 == 0:
-        add_shape(into, source, label=label, polygons=[_points(values, into)])
-    elif (len(values) - 4) % 3 == 0:
+    elif _is_pose(values):
         add_shape(into, source, label=label, box=_box(values, into), points=_pose(values[4:], 3, into))
+    elif len(values) % 2 == 0 or 0 <= values[-1] <= 1:
+        outline = values[: len(values) // 2 * 2]  # a number that is left over is a detector's confidence
+        add_shape(into, source, label=label, polygons=[_points(outline, into)])
     else:
         into.report(
             f"Line {source} has {len(values)} numbers, which are neither a box, a polygon nor a pose."
         )
+
+
+def _is_pose(values: Sequence[float]) -> bool:
+    """Whether numbers that nobody explains are a box and keypoints with a visibility of 0, 1 or 2 each.
+
+    An even number of them could be a polygon as well, unless a 2 is among them, which lies in no image.
+    """
+    seen = values[6::3]
+    fits = len(values) % 3 == 1 and all(value in (0, 1, 2) for value in seen)
+    return fits and (len(values) % 2 == 1 or 2 in seen)
 
 
 def _box(values: Sequence[float], into: Collector) -> tuple[float, float, float, float]:
@@ -85,9 +96,9 @@ def _points(values: Sequence[float], into: Collector) -> list[Point]:
 
 
 def _pose(values: Sequence[float], step: int, into: Collector) -> list[Point]:
-    """Keypoints that are labelled: visibility above 0, or where there is none, not at (0, 0)."""
+    """Keypoints that are labelled: of visibility above 0, or where there is none, not negative or (0, 0)."""
     rows = [values[i : i + step] for i in range(0, len(values), step)]
-    seen = [row for row in rows if (row[2] > 0 if step == 3 else any(row[:2]))]
+    seen = [row for row in rows if (row[2] > 0 if step == 3 else any(row) and min(row) >= 0)]
     return _points([value for row in seen for value in row[:2]], into)
 
 

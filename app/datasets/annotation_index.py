@@ -1,13 +1,15 @@
 """Which annotations belong to which image of a set: files beside it, in a folder like its own, or of all.
 
-Looked for in this order, the first that is found counts: a JSON file of the image's name; a VOC file; a YOLO
-or KITTI file; what the documents about several images say: COCO's, CVAT's, SOLO's. Files are only ever read.
+Looked for in this order, the first that holds shapes counts: a JSON file of the image's name; a VOC file; a
+YOLO or KITTI file; what the documents about several images say: COCO's, CVAT's, SOLO's. Files are only ever
+read. Images that JSON documents name as labels are told from pictures.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from xml.etree import ElementTree as ET
@@ -20,6 +22,7 @@ from app.annotations.yolo import YoloClasses
 from app.datasets.annotation_source import (
     MOST_TEXT_BYTES,
     Files,
+    FirstOf,
     JsonBeside,
     PartOfSet,
     Source,
@@ -27,6 +30,8 @@ from app.datasets.annotation_source import (
     VocFile,
     bounded,
 )
+from app.datasets.label_references import is_picture, label_references, mentions_other_pictures
+from app.datasets.picture_names import PictureNames
 from app.errors import SimtrueError
 
 MOST_SET_BYTES = 1 << 30
@@ -34,9 +39,14 @@ MOST_SET_BYTES = 1 << 30
 MOST_SET_VALUES = 50_000_000
 YOLO_SETTINGS = frozenset({"data.yaml", "data.yml", "dataset.yaml", "dataset.yml"})
 YOLO_NAMES = frozenset({"classes.txt", "obj.names", "labels.txt"})
-_TWIN_FOLDERS = {"images": "labels", "jpegimages": "Annotations", "image_2": "label_2", "image_3": "label_2"}
+_TWIN_FOLDERS = {
+    "images": ("labels", "annotations", "Annotations"),
+    "jpegimages": ("Annotations",),
+    "image_2": ("label_2",),
+    "image_3": ("label_3",),
+}
 """Folders of images, and their twins of label files; VOC's, YOLO's and KITTI's."""
-_WORD = re.compile(r"[a-z]+|[0-9]+")
+_NUMBER = re.compile(r"[0-9]+")
 
 
 @dataclass
@@ -46,6 +56,10 @@ class AnnotationIndex:
     sources: dict[str, Source] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     """Sentences about files that could not be used, and images that are named and not there."""
+    label_images: dict[str, str] = field(default_factory=dict)
+    """Images that documents name as labels, and why each is one, as half a sentence: 'pan.json names it as a
+    panoptic segmentation'. Numbers in names of documents about one image are *, so that few reasons differ.
+    """
 
     def of(self, image: str) -> Source | None:
         """The annotations of an image, None where there are none."""
@@ -57,37 +71,50 @@ TEXT_SUFFIXES = frozenset({".json", ".xml", ".txt", ".yaml", ".yml", ".names"})
 
 
 def index_annotations(names: Collection[str], images: Sequence[str], files: Files) -> AnnotationIndex:
-    """Find the annotations of `images`; both are paths below the set with `/`, `names` of all its files."""
-    names = {name for name in names if PurePosixPath(name).suffix.lower() in TEXT_SUFFIXES}
+    """Find the annotations of `images`; both are paths below the set with `/`, `names` of all its files.
+
+    Those of `images` that turn out to be label images have no annotations.
+    """
     index = AnnotationIndex()
-    classes = _Classes(names, files, index)
-    stems = {PurePosixPath(image).with_suffix("").as_posix() for image in images}
-    documents = sorted(name for name in names if _may_be_of_set(PurePosixPath(name), stems))
-    of_set = _parts_of_set(documents, images, files, index)
+    texts = {name for name in names if PurePosixPath(name).suffix.lower() in TEXT_SUFFIXES}
+    classes = _Classes(texts, files, index)
+    beside = {image: list(_beside(PurePosixPath(image), texts)) for image in images}
+    taken = {name for found in beside.values() for name in found}
+    # All pictures, also those that nobody wants refined: a label in a folder of its own often has the name of
+    # the picture that it is about.
+    pictures = PictureNames([*images, *filter(is_picture, names)])
+    for name in sorted(taken):
+        _note_labels_beside(name, files, pictures, index)
+    of_set = _parts_of_set(sorted(filter(_is_document, texts - taken)), images, pictures, files, index)
     for image in images:
-        source = _beside(PurePosixPath(image), names, classes) or of_set.get(image)
-        if source is not None:
-            index.sources[image] = source
+        if image in index.label_images:
+            continue
+        found = [_source(name, classes) for name in beside[image]]
+        sources = (*found, of_set[image]) if image in of_set else tuple(found)
+        if sources:
+            index.sources[image] = sources[0] if len(sources) == 1 else FirstOf(sources)
     return index
 
 
-def _beside(image: PurePosixPath, names: Collection[str], classes: _Classes) -> Source | None:
-    """The label file of the image's name: beside it, or in the twin of its folder."""
+def _beside(image: PurePosixPath, names: Collection[str]) -> Iterator[str]:
+    """The label files of the image's name: beside it, or in the twin of its folder; one of each kind."""
     for suffix in (".json", ".xml", ".txt"):
-        for candidate in _candidates(image, suffix):
-            if candidate not in names or candidate.rpartition("/")[2] in YOLO_NAMES:
-                continue
-            if suffix == ".json":
-                return JsonBeside(candidate)
-            return VocFile(candidate) if suffix == ".xml" else TextFile(candidate, classes.nearest(candidate))
-    return None
+        there = (name for name in _candidates(image, suffix) if name in names)
+        name = next((name for name in there if name.rpartition("/")[2] not in YOLO_NAMES), None)
+        if name is not None:
+            yield name
+
+
+def _source(name: str, classes: _Classes) -> Source:
+    if name.endswith(".json"):
+        return JsonBeside(name)
+    return VocFile(name) if name.endswith(".xml") else TextFile(name, classes.nearest(name))
 
 
 def _candidates(image: PurePosixPath, suffix: str) -> Iterator[str]:
     yield image.with_suffix(suffix).as_posix()
     for place, folder in enumerate(image.parent.parts):
-        twin = _TWIN_FOLDERS.get(folder.lower())
-        if twin is not None:
+        for twin in _TWIN_FOLDERS.get(folder.lower(), ()):
             parts = (*image.parts[:place], twin, *image.parts[place + 1 :])
             yield PurePosixPath(*parts).with_suffix(suffix).as_posix()
 
@@ -119,7 +146,7 @@ class _Classes:
 
 
 def _read_classes(data: bytes, base: str) -> YoloClasses | None:
-    text = data.decode("utf-8")
+    text = data.decode("utf-8-sig")
     if base in YOLO_NAMES:
         return YoloClasses(tuple(line.strip()[:200] for line in text.splitlines() if line.strip()))
     settings = yaml.safe_load(text)
@@ -128,13 +155,19 @@ def _read_classes(data: bytes, base: str) -> YoloClasses | None:
     names: object = settings["names"]
     shape: object = settings.get("kpt_shape")
     if isinstance(names, dict):
-        numbers = [number for number in names if isinstance(number, int) and 0 <= number < 100_000]
-        names = [names.get(number, number) for number in range(max(numbers, default=-1) + 1)]
+        names = _in_order(names)
     if not isinstance(names, list):
         return None
     # Text and numbers only: what nested aliases of YAML unfold to has no end.
     named = (str(name)[:200] if isinstance(name, str | int | float) else "" for name in names)
     return YoloClasses(tuple(named), _pose(shape))
+
+
+def _in_order(names: dict[object, object]) -> list[object]:
+    """The names of a map from numbers, which may be text; where a number has none, the number."""
+    by_number = {int(str(key)): name for key, name in names.items() if str(key).isdecimal()}
+    most = max((number for number in by_number if number < 100_000), default=-1)
+    return [by_number.get(number, number) for number in range(most + 1)]
 
 
 def _pose(shape: object) -> tuple[int, int] | None:
@@ -146,30 +179,75 @@ def _pose(shape: object) -> tuple[int, int] | None:
     return (count, int(numbers)) if fits else None
 
 
-def _may_be_of_set(name: PurePosixPath, stems: set[str]) -> bool:
-    """JSON and XML files that are not the label file of a single image."""
-    return name.suffix.lower() in (".json", ".xml") and name.with_suffix("").as_posix() not in stems
+def _is_document(name: str) -> bool:
+    return name.lower().endswith((".json", ".xml"))
+
+
+def _note_labels_beside(name: str, files: Files, pictures: PictureNames, index: AnnotationIndex) -> None:
+    """The label images that a document about one image names; what cannot be read is told when it is read."""
+    if not name.endswith(".json"):
+        return
+    try:
+        data = bounded(files, name, MOST_TEXT_BYTES)
+        if mentions_other_pictures(data, PurePosixPath(name).stem):
+            _note_labels(name, parse(data), pictures, index, of_one=True)
+    except (SimtrueError, OSError):
+        return
+
+
+def _note_labels(
+    name: str,
+    document: JsonValue,
+    pictures: PictureNames,
+    index: AnnotationIndex,
+    *,
+    of_one: bool,
+    about: Collection[str] = (),
+) -> None:
+    """Note the images that a document names as labels. of_one: it is one of many alike, and numbers in its
+    name are * in the reason. about: what it names as pictures.
+    """
+    base = name.rpartition("/")[2]
+    shown = _NUMBER.sub("*", base) if of_one else base
+    unclear = 0
+    for reference in label_references(document):
+        same = pictures.alike(reference.name)
+        image = pictures.meant(reference.name, name)
+        if image is None:
+            unclear += bool(same)
+        elif len(same) > 1 or reference.name not in about:
+            # The same text for all, so that a million of them take no more room than one.
+            index.label_images.setdefault(image, sys.intern(f"{shown} names it as {reference.what}"))
+    if unclear:
+        index.problems.append(
+            f"{name} names {unclear} label images of which the set has several; they are taken for pictures."
+        )
 
 
 def _parts_of_set(
-    documents: Sequence[str], images: Sequence[str], files: Files, index: AnnotationIndex
+    documents: Sequence[str],
+    images: Sequence[str],
+    pictures: PictureNames,
+    files: Files,
+    index: AnnotationIndex,
 ) -> dict[str, PartOfSet]:
     """For each image what the COCO, CVAT and SOLO documents among these files say about it."""
-    by_base: dict[str, list[str]] = {}
-    for image in images:
-        by_base.setdefault(image.rpartition("/")[2], []).append(image)
-    found: dict[str, list[tuple[str, JsonValue | ET.Element]]] = {}
+    said: dict[str, list[_Part]] = {}
     for name in documents:
-        missing = 0
         try:
-            for named, part in _split(name, files):
-                if (meant := _image_of(named, name, by_base)) is None:
-                    missing += 1
-                else:
-                    found.setdefault(meant, []).append((PurePosixPath(name).name, part))
+            said[name] = _split(name, bounded(files, name, MOST_SET_BYTES), pictures, index)
         except (SimtrueError, OSError) as error:
             detail = error.detail if isinstance(error, SimtrueError) else f"{error.strerror or error}."
             index.problems.append(f"{name} is not read as annotations: {detail}")
+    wanted = PictureNames(image for image in images if image not in index.label_images)
+    found: dict[str, list[tuple[str, JsonValue | ET.Element]]] = {}
+    for name, parts in said.items():
+        missing = 0
+        for named, part in parts:
+            if (meant := wanted.meant(named, name)) is None:
+                missing += 1
+            else:
+                found.setdefault(meant, []).append((PurePosixPath(name).name, part))
         if missing:
             index.problems.append(
                 f"{name} names {missing} images that are not in the set, or more than once."
@@ -180,38 +258,24 @@ def _parts_of_set(
     }
 
 
-def _split(name: str, files: Files) -> Iterator[tuple[str, JsonValue | ET.Element]]:
-    """(image as it is named there, what is said about it); nothing from a file of another kind."""
-    data, base = bounded(files, name, MOST_SET_BYTES), PurePosixPath(name).name
+_Part = tuple[str, JsonValue | ET.Element]
+"""An image as it is named in a document, and what is said about it there."""
+
+
+def _split(name: str, data: bytes, pictures: PictureNames, index: AnnotationIndex) -> list[_Part]:
+    """What a document says about each image, nothing from a file of another kind; label images are noted."""
+    base = PurePosixPath(name).name
     if name.lower().endswith(".xml"):
         root = xml_text.parse(data, what=base)
-        if cvat.recognises(root):
-            yield from cvat.entries(root)
-        return
+        return list(cvat.entries(root)) if cvat.recognises(root) else []
     document = parse(data, what=base, most_values=MOST_SET_VALUES)
+    parts: list[_Part] = []
     if coco.recognises(document):
-        yield from coco.split(document)
+        parts += coco.split(document)
+        if strays := coco.strays(document):
+            index.problems.append(f"{name} has {strays} annotations of images that it does not list.")
     elif solo.recognises(document):
-        yield from solo.split(document)
-
-
-def _image_of(named: str, document: str, by_base: Mapping[str, Sequence[str]]) -> str | None:
-    """The image of the set that a document means: of those whose path ends so the one beside the document, or
-    the only one, or the only one in a folder that shares most words with the document's name
-    (`instances_train.json`, `train/0001.png`).
-    """
-    asked = PurePosixPath(named.replace("\\", "/"))
-    same = by_base.get(asked.name, ())
-    ending = [image for image in same if f"/{image}".endswith(f"/{asked.as_posix().lstrip('./')}")] or same
-    beside = (PurePosixPath(document).parent / asked).as_posix()
-    if beside in ending:
-        return beside
-    if len(ending) > 1:
-        words = _words(PurePosixPath(document).with_suffix("").as_posix())
-        shared = [len(_words(image.rpartition("/")[0]) & words) for image in ending]
-        ending = [image for image, count in zip(ending, shared, strict=True) if count == max(shared)]
-    return ending[0] if len(ending) == 1 else None
-
-
-def _words(text: str) -> set[str]:
-    return set(_WORD.findall(text.lower()))
+        parts += solo.split(document)
+    about = {named for named, _ in parts}
+    _note_labels(name, document, pictures, index, of_one=solo.recognises(document), about=about)
+    return parts

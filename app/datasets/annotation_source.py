@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO, Protocol, cast
 from xml.etree import ElementTree as ET
 
 from app.annotations import cvat, kitti, voc, xml_text, yolo
 from app.annotations.json_text import JsonValue, parse
 from app.annotations.reading import read_geometry
-from app.annotations.shapes import Collector, ImageGeometry, ImageRef
+from app.annotations.shapes import Collector, ImageGeometry, ImageRef, Shape
 from app.annotations.yolo import YoloClasses
 
 MOST_TEXT_BYTES = 64 << 20
@@ -106,7 +106,7 @@ class TextFile:
 
     def read(self, image: ImageRef, files: Files) -> ImageGeometry:
         """Its objects; nothing from text of another kind."""
-        text = bounded(files, self.name, MOST_TEXT_BYTES).decode("utf-8", "replace")
+        text = bounded(files, self.name, MOST_TEXT_BYTES).decode("utf-8-sig", "replace")
         collector = Collector(image)
         if kitti.recognises(text):
             kitti.read(text, collector)
@@ -133,14 +133,12 @@ class PartOfSet:
         return ", ".join(self.names)
 
     def read(self, image: ImageRef, files: Files) -> ImageGeometry:  # noqa: ARG002 (it is all here)
-        """The shapes of all of them, one after the other."""
+        """The shapes of all of them, one after the other, numbered on from document to document."""
         collector = Collector(image)
         for part in self.parts:
-            if isinstance(part, ET.Element):
-                cvat.read(part, collector)
-                continue
-            (found,) = read_geometry(part, [image]).images
-            collector.shapes.extend(found.shapes)
+            found = _read_part(part, image)
+            first = max((shape.source for shape in collector.shapes), default=-1) + 1
+            collector.shapes.extend(replace(shape, source=shape.source + first) for shape in found.shapes)
             for problem in found.problems:
                 collector.report(problem)
         return collector.finish()
@@ -154,6 +152,34 @@ class PartOfSet:
         return {"names": list[JsonValue](self.names), "parts": cast(list[JsonValue], parts)}
 
 
+@dataclass(frozen=True)
+class FirstOf:
+    """Several places about one image, of which the first with shapes counts."""
+
+    sources: tuple[Source, ...]
+
+    @property
+    def where(self) -> str:
+        """All their names."""
+        return ", ".join(source.where for source in self.sources)
+
+    def read(self, image: ImageRef, files: Files) -> ImageGeometry:
+        """Its shapes, and the problems of those that were read."""
+        shapes: tuple[Shape, ...] = ()
+        problems: list[str] = []
+        for source in self.sources:
+            found = source.read(image, files)
+            shapes = found.shapes
+            problems += found.problems
+            if shapes:
+                break
+        return ImageGeometry(shapes, tuple(problems))
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """The places in their order."""
+        return {"first": [source.to_json() for source in self.sources]}
+
+
 def source_from_json(value: Mapping[str, JsonValue]) -> Source:
     """The source that `to_json` was asked of; what is read here was written by ourselves."""
     if "json" in value:
@@ -164,6 +190,10 @@ def source_from_json(value: Mapping[str, JsonValue]) -> Source:
         names, pose = cast(list[str], value["classes"]), cast(list[int] | None, value["pose"])
         return TextFile(
             str(value["text"]), YoloClasses(tuple(names), None if pose is None else (pose[0], pose[1]))
+        )
+    if "first" in value:
+        return FirstOf(
+            tuple(source_from_json(one) for one in cast(list[dict[str, JsonValue]], value["first"]))
         )
     parts = cast(list[dict[str, JsonValue]], value["parts"])
     return PartOfSet(
@@ -182,6 +212,15 @@ def bounded(files: Files, name: str, most: int) -> bytes:
     if len(data) > most:
         raise OSError(f"it is longer than {most} bytes")
     return data
+
+
+def _read_part(part: JsonValue | ET.Element, image: ImageRef) -> ImageGeometry:
+    if isinstance(part, ET.Element):
+        collector = Collector(image)
+        cvat.read(part, collector)
+        return collector.finish()
+    (found,) = read_geometry(part, [image]).images
+    return found
 
 
 def _base(name: str) -> str:

@@ -35,13 +35,14 @@ def why_label_image(name: PurePosixPath) -> str | None:
 
     A folder counts, and a file whose own name ends so; numbers at the end do not count (`depth_0001.png`).
     """
-    folder = next((part for part in name.parent.parts if _ends_in_label_word(part)), None)
+    folder = next((part for part in name.parent.parts if label_words(part)), None)
     if folder is not None:
         return f"it lies in {folder!r}"
-    return f"it is named {name.name!r}" if _ends_in_label_word(name.stem) else None
+    return f"it is named {name.name!r}" if label_words(name.stem) else None
 
 
-def _ends_in_label_word(name: str) -> bool:
+def label_words(name: str) -> bool:
+    """Whether a name ends in a word, or two, of label images."""
     words = _WORD.findall(_CAMEL.sub("_", name).lower())
     while len(words) > 1 and (words[-1].isdigit() or words[-1] in _OF_A_PICTURE):
         words = words[:-1]

@@ -109,6 +109,27 @@ def test_plain_polygons_points_keypoints_and_masks_are_read():
     np.testing.assert_array_equal(rle.to_array(shapes[5].mask), mask)
 
 
+@pytest.mark.parametrize(
+    "outline", [[1, 2, 5, 2, 5, 9.5], [[1, 2, 5, 2, 5, 9.5]], [[1, 2], [5, 2], [5, 9.5]]]
+)
+def test_a_segmentation_may_be_one_polygon_flat_nested_or_of_pairs(outline):
+    for document in (
+        [{"segmentation": outline}],
+        coco(annotations=[{"image_id": 7, "segmentation": outline}]),
+    ):
+        (shape,) = read(document).images[0].shapes
+        assert shape.polygons == (((1, 2), (5, 2), (5, 9.5)),)
+
+
+def test_segments_of_a_panoptic_picture_are_boxes():
+    segments = [{"id": 5, "category_id": 3, "bbox": [1, 2, 3, 4]}, {"id": 6, "bbox": [5, 6, 7, 8]}, 5]
+    picture = {"image_id": 7, "file_name": "a.png", "segments_info": segments}
+    geometry = read(coco(annotations=[picture]))
+    assert boxes(geometry) == [(1, 2, 4, 6), (5, 6, 12, 14)]
+    assert [(shape.label, shape.source) for shape in geometry.images[0].shapes] == [("cell", 0), (None, 1)]
+    assert geometry.problems == ("Annotation 2 is no object.",)
+
+
 def test_coco_boxes_get_their_category_and_image():
     geometry = read(coco())
     assert geometry.format == "coco"

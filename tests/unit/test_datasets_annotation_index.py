@@ -274,6 +274,7 @@ def test_files_that_cannot_be_used_are_told(tmp_path: Path, name: str, content: 
         ("a.txt", "1 0.5 0.5 0.1 0.1\n1 2.5 0.5 0.1 0.1\n", "lies outside"),
         ("a.txt", "1 0.5 0.5 0.1 0.1\nx\n", "Line 1 is no class number"),
         ("a.txt", "1 0.5 0.5 0.1 0.1\n1 1 2 3 4 5 6 7 8 9\n", "neither a box, a polygon nor a pose"),
+        ("a.txt", "1 0.5 0.5 0.1 0.1\n1 0.5 0.5 -0.1 0.1\n", "a box of negative size"),
         ("a.txt", "1 0.5 0.5 0.1 0.1\ninf 0.5 0.5 0.1 0.1\n", "Line 1 is no class number"),
         ("a.txt", f"dog {'0 ' * 14}\ndog 1\n", "Line 1 is no object of 15 columns"),
         ("a.xml", "<annotation><object><name>a</name></object></annotation>", "Object 0 has no bndbox"),
@@ -313,3 +314,135 @@ def test_text_that_holds_no_objects_gives_no_shapes(tmp_path: Path, content: str
     write(tmp_path, "a.txt", content)
     geometry = read(tmp_path, "a.png")
     assert (geometry.shapes, geometry.problems) == ((), ())
+
+
+def texts(root: Path, label: str) -> ImageGeometry:
+    write(root, "labels/a.txt", label)
+    return read(root, "images/a.png")
+
+
+def test_classes_beyond_the_names_are_called_by_their_number(tmp_path: Path) -> None:
+    write(tmp_path, "data.yaml", "names: {'0': cat, '2': dog}\n")
+    geometry = texts(tmp_path, "".join(f"{number} {yolo_box()}\n" for number in (0, 1, 2, 7)))
+    assert [shape.label for shape in geometry.shapes] == ["cat", "1", "dog", "7"]
+
+
+def test_a_box_may_reach_over_the_edge_of_its_image(tmp_path: Path) -> None:
+    (shape,) = texts(tmp_path, "0 0.0 0.5 0.5 0.5\n").shapes
+    assert (shape.x1, shape.x2) == (-16.0, 16.0)
+
+
+def test_a_polygon_and_a_turned_box_may_have_a_confidence(tmp_path: Path) -> None:
+    outline = normalised(OUTLINE)
+    star = normalised([*OUTLINE, (20.0, 18.0)])
+    geometry = texts(tmp_path, f"0 {outline} 0.93\n0 {star} 1\n0 {normalised(OUTLINE[:3])} 0.5\n")
+    assert geometry.problems == ()
+    assert [len(shape.polygons[0]) for shape in geometry.shapes] == [4, 5, 3]
+
+
+def test_a_pose_that_nobody_declared_is_told_by_its_visibilities(tmp_path: Path) -> None:
+    one, other = (12 / WIDTH, 14 / HEIGHT), (20 / WIDTH, 20 / HEIGHT)
+    lines = [
+        f"0 {yolo_box()} {one[0]} {one[1]} 1\n",
+        f"0 {yolo_box()} {one[0]} {one[1]} 2 {other[0]} {other[1]} 0\n",
+    ]
+    geometry = texts(tmp_path, "".join(lines))
+    assert [(shape.kind, len(shape.points)) for shape in geometry.shapes] == [("box", 1), ("box", 1)]
+    assert geometry.shapes[0].points[0] == pytest.approx((12.0, 14.0))
+
+
+def test_keypoints_without_visibility_are_missing_at_the_corner_and_below_it(tmp_path: Path) -> None:
+    write(tmp_path, "data.yaml", "names: [dog]\nkpt_shape: [3, 2]\n")
+    (shape,) = texts(tmp_path, f"0 {yolo_box()} 0 0 -0.1 0.5 0.25 0.5\n").shapes
+    assert shape.points == ((16.0, 24.0),)
+
+
+def test_a_byte_order_mark_before_labels_does_no_harm(tmp_path: Path) -> None:
+    write(tmp_path, "classes.txt", "\ufeffcat\ndog\n")
+    (shape,) = texts(tmp_path, f"\ufeff0 {yolo_box()}\r\n").shapes
+    assert shape.label == "cat"
+
+
+def test_a_file_that_says_nothing_hides_no_other(tmp_path: Path) -> None:
+    image = coco(tmp_path)
+    write(tmp_path, "train/a.txt", "a photograph of a dog\n")
+    write(tmp_path, "train/a.json", '{"camera": {"focal": 80}}')
+    geometry = read(tmp_path, image)
+    assert [shape.label for shape in geometry.shapes] == ["dog"]
+    assert geometry.problems == ()
+
+
+def test_shapes_of_several_documents_are_numbered_through(tmp_path: Path) -> None:
+    coco(tmp_path)
+    cvat(tmp_path)
+    assert [shape.source for shape in read(tmp_path, "train/a.png").shapes] == [0, 1]
+
+
+def test_the_right_camera_of_kitti_does_not_get_the_labels_of_the_left_one(tmp_path: Path) -> None:
+    kitti(tmp_path)
+    assert index_of(tmp_path, "training/image_3/000001.png").of("training/image_3/000001.png") is None
+
+
+@pytest.mark.parametrize("folder", ["annotations", "Annotations"])
+def test_xml_lies_in_a_folder_beside_that_of_images(tmp_path: Path, folder: str) -> None:
+    voc(tmp_path)
+    (tmp_path / "VOC2012/Annotations").rename(tmp_path / "VOC2012" / folder)
+    assert len(read(tmp_path, "VOC2012/images/a.jpg").shapes) == 1
+
+
+def test_voc_boxes_may_be_fractions_and_reach_over_the_edge(tmp_path: Path) -> None:
+    box = "<xmin>0.5</xmin><ymin>-3</ymin><xmax>70.25</xmax><ymax>24.75</ymax>"
+    part = "<part><name>nose</name><bndbox><xmin>5</xmin></bndbox></part>"
+    write(
+        tmp_path,
+        "a.xml",
+        f"<annotation><object><name> dog </name>{part}<bndbox>{box}</bndbox></object></annotation>",
+    )
+    shape = only(tmp_path, "a.png")
+    assert (shape.label, shape.x1, shape.y1, shape.x2, shape.y2) == ("dog", 0.0, 0.0, 70.25, 24.75)
+
+
+def test_cvat_skeletons_cuboids_and_turned_ellipses_are_read(tmp_path: Path) -> None:
+    joints = (
+        '<points label="1" outside="0" points="6,7"/><points label="2" outside="1" points="1,1"/>'
+        '<points label="3" points="8.5,9"/>'
+    )
+    cuboid = 'xtl1="4" ytl1="5" xbl1="4" ybl1="20" xtr1="18" ytr1="6" xbr1="19" ybr1="21.5"'
+    write(
+        tmp_path,
+        "set.xml",
+        f'<annotations><image name="a.png"><skeleton label="dog">{joints}</skeleton>'
+        f'<cuboid label="dog" z_order="0" {cuboid}/><cuboid label="dog"/><tag label="day"/>'
+        '<ellipse label="dog" cx="20" cy="18" rx="10" ry="6" rotation="90"/>'
+        '<ellipse label="dog" cx="20" cy="18" rx="10" ry="6" rotation="nan"/></image></annotations>',
+    )
+    geometry = read(tmp_path, "a.png")
+    skeleton, cuboid_box, ellipse = geometry.shapes
+    assert skeleton.points == ((6.0, 7.0), (8.5, 9.0))
+    assert (cuboid_box.x1, cuboid_box.y1, cuboid_box.x2, cuboid_box.y2) == (4, 5, 19, 21.5)
+    assert (ellipse.x1, ellipse.y1, ellipse.x2, ellipse.y2) == pytest.approx((14, 8, 26, 28))
+    assert geometry.problems == (
+        "Shape 2 is a cuboid without corners.",
+        "Shape 5 has a rotation that is not a finite number.",
+    )
+
+
+@pytest.mark.parametrize("coding", ["utf-16", "utf-16-be", "utf-16-le"])
+def test_a_document_type_is_refused_in_every_encoding(tmp_path: Path, coding: str) -> None:
+    text = (
+        '<?xml version="1.0" encoding="utf-16"?><!DOCTYPE a [<!ENTITY b "c">]><annotations><meta>&b;</meta>'
+    )
+    (tmp_path / "set.xml").write_bytes(f"\ufeff{text}</annotations>".encode(coding))
+    (problem,) = index_of(tmp_path, "a.png").problems
+    assert "declares a document type" in problem
+
+
+def test_annotations_of_images_that_a_document_does_not_list_are_counted(tmp_path: Path) -> None:
+    document = {
+        "images": [{"id": 1, "file_name": "a.png"}],
+        "annotations": [{"image_id": number, "bbox": [1, 2, 3, 4]} for number in (1, 2, 3)],
+    }
+    write(tmp_path, "set.json", json.dumps(document))
+    assert index_of(tmp_path, "a.png").problems == [
+        "set.json has 2 annotations of images that it does not list."
+    ]
