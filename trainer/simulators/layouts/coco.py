@@ -47,7 +47,7 @@ def write_blenderproc(folder: Path, scenes: Sequence[Scene]) -> list[str]:
         save_picture(folder / "coco_data" / name, scene.image)
     annotations = [
         {
-            **_about(thing, image, position),
+            **_about(thing, image, 1000 * image + position),
             "segmentation": {"counts": runs(thing.mask), "size": list(thing.mask.shape)},
         }
         for image, scene in enumerate(scenes)
