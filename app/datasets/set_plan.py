@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import Final, Literal, cast
 
 from app.annotations.json_text import JsonValue
-from app.datasets.annotation_index import index_annotations
+from app.datasets.annotation_index import AnnotationIndex, index_annotations
 from app.datasets.annotation_source import Files, Source, source_from_json
 from app.datasets.layout import why_label_image
 
@@ -92,16 +92,22 @@ def plan_set(names: Iterable[str], files: Files, choice: Choice) -> SetPlan:
     """Plan all files of a set; `names` are their paths below it."""
     ordered = sorted(names)
     planned = [_planned(name, choice) for name in ordered]
-    return with_annotations(planned, ordered, files)
+    return with_annotations(planned, ordered, files, asked=bool(choice.include))
 
 
-def with_annotations(planned: Sequence[PlannedFile], names: Sequence[str], files: Files) -> SetPlan:
-    """The plan with the annotations of its images; of two files with one result the later is marked."""
+def with_annotations(
+    planned: Sequence[PlannedFile], names: Sequence[str], files: Files, *, asked: bool = True
+) -> SetPlan:
+    """The plan with the annotations of its images; of two files with one result the later is marked.
+
+    asked: the images are refined by wish; otherwise those that annotations name as labels are copied.
+    """
     images = [file.name for file in planned if file.action == "refine"]
     index = index_annotations(names, images, files)
     claimed: dict[str, str] = {}
     checked = []
-    for file in planned:
+    for one in planned:
+        file = one if asked else _unless_named_as_label(one, index)
         first = claimed.setdefault(file.written_as, file.name)
         problem = None if first is file.name else f"{first} is written as {file.written_as} already"
         annotations = index.of(file.name) if file.action == "refine" else None
@@ -126,6 +132,13 @@ def _planned(name: str, choice: Choice) -> PlannedFile:
     elif (reason := why_label_image(PurePosixPath(name))) is not None:
         return PlannedFile("copy", name, name, label_image=reason)
     return PlannedFile("refine", name, renamed(name, choice.output_format), choice.output_format)
+
+
+def _unless_named_as_label(file: PlannedFile, index: AnnotationIndex) -> PlannedFile:
+    reason = index.label_images.get(file.name)
+    if file.action == "copy" or reason is None:
+        return file
+    return PlannedFile("copy", file.name, file.name, label_image=reason)
 
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:

@@ -31,12 +31,7 @@ def exif(image: Image.Image) -> dict[int, Any]:
     return {tag: value for tag, value in image.getexif().items() if tag not in STRIPS}
 
 
-NOT_YET = pytest.mark.xfail(strict=True, reason="planning does not ask for `label_images` yet")
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=NOT_YET if name == "panoptic" else ()) for name in FORMATS]
-)
+@pytest.mark.parametrize("name", FORMATS)
 def test_every_file_is_there_and_all_but_the_pictures_have_their_bytes(refined: Refined, name: str) -> None:
     done = refined(name)
 
@@ -77,7 +72,7 @@ def test_what_was_drawn_is_measured_by_the_labels_of_the_set(refined: Refined, n
 
 
 def test_masks_depth_and_other_pixels_of_labels_are_told_from_pictures(refined: Refined) -> None:
-    kinds = {"voc": 2 * 6, "solo": 2 * 6, "depth": 2 * 6}
+    kinds = {"voc": 2 * 6, "solo": 2 * 6, "depth": 2 * 6, "panoptic": 6}
     for name, count in kinds.items():
         told = [line for line in refined(name).manifest.values() if "label image" in line.get("reason", "")]
         assert len(told) == count
@@ -88,3 +83,9 @@ def test_a_set_is_drawn_twice_with_the_same_bytes(tmp_path: Path) -> None:
         for place in ("one", "two"):
             write_set(name, tmp_path / place / name, count=3, seed=9)
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+def test_pictures_that_only_a_document_knows_to_be_labels_are_copied_and_it_says_so(refined: Refined) -> None:
+    line = refined("panoptic").manifest["pan/0000.png"]
+    reason = "taken for a label image, because pan.json names it as a panoptic segmentation"
+    assert (line["action"], line["reason"]) == ("copied", reason)
