@@ -66,6 +66,8 @@ class SetReport:
     _kept: NDArray[np.int64] = field(default_factory=lambda: np.zeros(BINS, np.int64))
     _worst: list[_Shown] = field(default_factory=list)
     unmeasured: int = 0
+    unchecked: int = 0
+    """Images without annotations that are understood."""
 
     def complain(self, name: str, problem: str) -> None:
         """Something wrong with annotations; `name` is the image, or the file of annotations."""
@@ -84,6 +86,7 @@ class SetReport:
             self.label_images[entry.reason] += 1
         if refined is None:
             return
+        self.unchecked += refined.annotations is None
         for problem in refined.problems:
             self.complain(entry.path, problem)
         for place, region in enumerate(refined.preservation or ()):
@@ -122,6 +125,7 @@ class SetReport:
             },
             "measured": int(self._kept.sum()),
             "unmeasured": self.unmeasured,
+            "unchecked": self.unchecked,
             "histograms": {
                 "structure_kept": {"from": 0.0, "to": 1.0, "counts": self._kept.tolist()},
                 "shift_px": {"from": 0.0, "to": 2 * self.max_shift_px, "counts": self._shift.tolist()},
@@ -153,8 +157,15 @@ class SetReport:
         )
 
     def _drift(self) -> str:
+        unknown = ""
+        if self.unchecked:
+            unknown = (
+                f"<p>{self.unchecked} images are unchecked: no annotations were found for them, or none of "
+                "a format that is understood.</p>"
+            )
         if not self._kept.any():
-            return "<section><h2>Preservation</h2><p>No annotation could be measured.</p></section>"
+            nothing = "<p>No annotation could be measured.</p>"
+            return f"<section><h2>Preservation</h2>{nothing}{unknown}</section>"
         unmeasured = f" {self.unmeasured} had nothing to measure." if self.unmeasured else ""
         kept = _histogram(self._kept, "structure left, 0 to 100 %", self.min_structure_kept)
         moved = _histogram(
@@ -164,7 +175,7 @@ class SetReport:
         )
         return (
             f"<section><h2>Preservation</h2><p>{int(self._kept.sum())} annotations were measured."
-            f"{unmeasured} The lines are the thresholds.</p>{kept}{moved}</section>"
+            f"{unmeasured} The lines are the thresholds.</p>{unknown}{kept}{moved}</section>"
         )
 
     def _gallery(self, pictures: Pictures) -> str:

@@ -160,6 +160,8 @@ def test_the_report_shows_the_worst_first_and_escapes_what_comes_from_outside(
     (source / "05.json").write_text(json.dumps({"objects": [{"bbox": [0, 0, -5, 5]}]}))
     (source / "<i>.png").write_bytes(b"text")
     (source / "a_mask.png").write_bytes(picture())
+    (source / "odd.png").write_bytes(picture())
+    (source / "odd.pkl").write_bytes(b"annotations of another kind")
 
     run(model_root, source, tmp_path / "out", "--report", report, model="noisy")
 
@@ -169,6 +171,7 @@ def test_the_report_shows_the_worst_first_and_escapes_what_comes_from_outside(
     assert "&lt;b&gt;cat&lt;/b&gt;" in page
     assert page.count('class="pair"') == 24
     assert "29 annotations were measured" in page
+    assert "1 images are unchecked" in page
     assert "is named &#x27;a_mask.png&#x27;" in page
     assert "has a box of negative size" in page
     assert "<script" not in page
