@@ -25,6 +25,7 @@ _SECRETS = {"database"}
 ENV_PREFIX = "SIMTRUE_"
 BUNDLED_MODELS = Path(__file__).resolve().parent / "bundled" / "models"
 MIB = 1 << 20
+MAX_URL_CHARACTERS = 2048
 DATABASE_SCHEMES = ("sqlite", "postgresql", "postgres", "postgresql+psycopg")
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -150,7 +151,7 @@ class Settings(BaseSettings):
         validate_default=True,
         description="Folder of the dataset jobs; unset goes by XDG_DATA_HOME. Several replicas share one.",
     )
-    database: Annotated[SecretStr, Field(max_length=2048)] | None = Field(
+    database: SecretStr | None = Field(
         None,
         description="URL of the jobs' ledger, sqlite:////file or postgresql://user@host/name; unset takes "
         "`ledger.sqlite` in the data folder.",
@@ -226,8 +227,11 @@ class Settings(BaseSettings):
     @field_validator("database", mode="after")
     @classmethod
     def _database_is_one_of_ours(cls, database: SecretStr | None) -> SecretStr | None:
-        if database and database.get_secret_value().partition("://")[0] not in DATABASE_SCHEMES:
-            raise ValueError("must be a URL that begins with sqlite:// or postgresql://")
+        url = database.get_secret_value() if database else "sqlite://"
+        if len(url) > MAX_URL_CHARACTERS or url.partition("://")[0] not in DATABASE_SCHEMES:
+            raise ValueError(
+                f"must be a URL of at most {MAX_URL_CHARACTERS} characters, sqlite:// or postgresql://"
+            )
         return database
 
     @model_validator(mode="after")
@@ -284,7 +288,7 @@ def _clause(found: dict[str, Any]) -> str:
     field = str(found["loc"][0])
     if field not in Settings.model_fields:
         return f"there is no setting {variable_of(field)}"
-    shown = "set" if field in _SECRETS else f"is {found['input']!r}"
+    shown = "is set" if field in _SECRETS else f"is {found['input']!r}"
     return f"{variable_of(field)} {shown}, but {_bound(str(found['msg']))}"
 
 

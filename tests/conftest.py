@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 PIXEL_TYPE = {8: TensorProto.UINT8, 16: TensorProto.UINT16}
 PEAK = {8: 255.0, 16: 65535.0}
 
-pytest_plugins = ["engine_fixtures"]
+pytest_plugins = ["engine_fixtures", "postgres_fixtures"]
 ModelWriter = Callable[..., Path]
 
 

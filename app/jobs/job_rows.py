@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from typing import Any
 
 from sqlalchemy import Connection, insert, or_, select, update
 
 from app.errors import JobStateConflict, NotOwner, UnknownJob
 from app.jobs.counts import Counts
 from app.jobs.job import FINISHED, FOLLOWERS, Job, NewJob, State, is_job_id
-from app.jobs.tables import events, job_of, jobs
+from app.jobs.tables import column_of, events, job_of, jobs
 from app.jobs.text import storable
 
 MAX_DETAIL_CHARACTERS = 2000
@@ -67,8 +69,8 @@ def write_down(connection: Connection, new: NewJob, now_utc: float) -> Job:
     return note_event(connection, job, "state", _json(state="queued", detail=""), now_utc)
 
 
-def change(connection: Connection, seen: Job, **values: object) -> Job:
-    """Set columns of a job that still is as it was `seen`, and look at it again.
+def change(connection: Connection, seen: Job, **values: Any) -> Job:
+    """Set columns of a job that still is as it was `seen`; returns what it is now.
 
     Raises NotOwner when it is not, which a lock makes impossible.
     """
@@ -79,9 +81,10 @@ def change(connection: Connection, seen: Job, **values: object) -> Job:
         jobs.c.beat == seen.beat,
         jobs.c.last_event == seen.last_event,
     )
-    if connection.execute(update(jobs).where(*unchanged).values(values)).rowcount != 1:
+    columns = {name: column_of(value) for name, value in values.items()}
+    if connection.execute(update(jobs).where(*unchanged).values(columns)).rowcount != 1:
         raise NotOwner(f"Job {seen.id} was changed by somebody else at the same time.")
-    return find(connection, seen.id)
+    return replace(seen, **values)
 
 
 def note_event(connection: Connection, seen: Job, kind: str, data_json: str, now_utc: float) -> Job:
@@ -95,9 +98,7 @@ def note_event(connection: Connection, seen: Job, kind: str, data_json: str, now
     return job
 
 
-def enter(
-    connection: Connection, seen: Job, state: State, detail: str, now_utc: float, **values: object
-) -> Job:
+def enter(connection: Connection, seen: Job, state: State, detail: str, now_utc: float, **values: Any) -> Job:
     """Bring a job that was found with a lock into a state that may follow, with the event.
 
     Raises JobStateConflict when it may not.

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from itertools import islice
 
-from sqlalchemy import Connection, delete, func, insert, literal, or_, select, update
+from sqlalchemy import Connection, delete, func, or_, select
 from sqlalchemy.exc import IntegrityError
 
 from app.errors import IdempotencyConflict, InvalidRequest, JobStateConflict, NotOwner
+from app.jobs import chunk_rows
 from app.jobs.counts import Counts
 from app.jobs.job import ACTIVE, FINISHED, Chunk, Event, Job, JobPage, Lease, NewJob, State, is_job_id
 from app.jobs.job_rows import change, enter, find, find_earlier, note_event, set_waiting, write_down
@@ -157,7 +159,7 @@ class Ledger:
             return set_waiting(connection, job, waiting, detail, self._clock())
 
     def plan_chunks(self, job_id: str, owner: str, chunk_count: int, *, files: int, images: int) -> Job:
-        """Make a job that is being prepared a running one with chunks 0 to `chunk_count` - 1, all waiting.
+        """Make a job that is being prepared a running one with chunks 0 to `chunk_count` - 1 to do.
 
         To have done so already is no error. Raises JobStateConflict in any other state.
         """
@@ -165,63 +167,42 @@ class Ledger:
             if job.state == "running" and job.chunks == chunk_count:
                 return job
             totals = {"chunks": chunk_count, "files": files, "images": images}
-            running = enter(connection, job, "running", "", self._clock(), **totals)
-            _insert_chunks(connection, job_id, chunk_count)
-            return running
+            return enter(connection, job, "running", "", self._clock(), **totals)
 
     def chunks_waiting(self, job_id: str, limit: int = MAX_PAGE, after: int = -1) -> tuple[Chunk, ...]:
         """The first `limit` chunks behind number `after` that are not done, in order."""
         assert 1 <= limit <= MAX_PAGE, limit
-        waiting = (
-            select(chunks.c.number, chunks.c.attempts)
-            .where(chunks.c.job_id == job_id, chunks.c.state == "waiting", chunks.c.number > after)
-            .order_by(chunks.c.number)
-            .limit(limit)
-        )
         with self._transactions.reading() as connection:
-            find(connection, job_id)
-            return tuple(Chunk(*row) for row in connection.execute(waiting))
+            return tuple(islice(chunk_rows.not_done(connection, find(connection, job_id), after), limit))
 
     def start_chunk(self, job_id: str, owner: str, number: int) -> int:
         """Write down that a chunk is begun, and return how often it was: 1 for the first time."""
-        with self._running(job_id, owner, number) as (connection, _):
-            this = (chunks.c.job_id == job_id, chunks.c.number == number)
-            connection.execute(update(chunks).where(*this).values(attempts=chunks.c.attempts + 1))
-            return int(connection.execute(select(chunks.c.attempts).where(*this)).scalar_one())
+        with self._running(job_id, owner, number) as (connection, job):
+            return chunk_rows.begin(connection, job, number)
 
     def stop_chunk(self, job_id: str, owner: str, number: int) -> None:
         """Take back that a chunk was begun: it was stopped in good order, and did not end its process."""
-        with self._running(job_id, owner, number) as (connection, _):
-            this = (chunks.c.job_id == job_id, chunks.c.number == number, chunks.c.attempts > 0)
-            connection.execute(update(chunks).where(*this).values(attempts=chunks.c.attempts - 1))
+        with self._running(job_id, owner, number) as (connection, job):
+            chunk_rows.take_back(connection, job, number)
 
     def files_per_s(self, job_id: str, window_s: float = 60.0) -> float | None:
         """How fast the chunks of a job were done in the last seconds; None when there were none."""
         now_utc = self._clock()
-        recent = select(chunks.c.counts, chunks.c.finished_utc).where(
-            chunks.c.job_id == job_id, chunks.c.state == "done", chunks.c.finished_utc > now_utc - window_s
-        )
         with self._transactions.reading() as connection:
             job = find(connection, job_id)
-            rows = list(connection.execute(recent))
-        if not rows:
+            files = chunk_rows.files_since(connection, job, now_utc - window_s)
+        if files is None:
             return None
-        files = sum(Counts.from_json(row.counts).files for row in rows)
         running_s = now_utc - (job.started_utc or now_utc)
         return files / max(min(window_s, running_s), 1e-3)
 
     def finish_chunk(self, job_id: str, owner: str, number: int, counts: Counts) -> bool:
         """Write down that a chunk is done, and add its counts to the job's; False when it was done before."""
         with self._running(job_id, owner, number) as (connection, job):
-            done = (
-                update(chunks)
-                .where(chunks.c.job_id == job_id, chunks.c.number == number, chunks.c.state == "waiting")
-                .values(state="done", counts=counts.to_json(), finished_utc=self._clock())
-            )
-            if connection.execute(done).rowcount != 1:
+            now_utc = self._clock()
+            if not chunk_rows.finish(connection, job, number, counts, now_utc):
                 return False
-            total = (job.counts + counts).to_json()
-            change(connection, job, counts=total, chunks_done=job.chunks_done + 1)
+            change(connection, job, counts=job.counts + counts, chunks_done=job.chunks_done + 1)
             return True
 
     def request_cancel(self, job_id: str) -> Job:
@@ -324,13 +305,3 @@ class Ledger:
 def _check_owner(job: Job, owner: str) -> None:
     if job.owner != owner:
         raise NotOwner(f"Job {job.id} is driven by {job.owner or 'nobody'}, not by {owner}.")
-
-
-def _insert_chunks(connection: Connection, job_id: str, count: int) -> None:
-    """One statement whatever the count: a million rows take seconds, and no memory here."""
-    if count == 0:
-        return
-    first = select(literal(0).label("number")).cte("numbers", recursive=True)
-    numbers = first.union_all(select(first.c.number + 1).where(first.c.number + 1 < count))
-    rows = select(literal(job_id), numbers.c.number, literal("waiting"), literal(0))
-    connection.execute(insert(chunks).from_select(["job_id", "number", "state", "attempts"], rows))

@@ -68,7 +68,7 @@ chunks = Table(
     Column("attempts", Integer, nullable=False),
     Column("counts", Text),
     Column("finished_utc", Double),
-    Index("chunks_by_state", "job_id", "state", "number"),
+    Index("chunks_by_end", "job_id", "finished_utc"),
     sqlite_with_rowid=False,
 )
 
@@ -88,3 +88,8 @@ def job_of(row: Row[Any]) -> Job:
     """The job of a row of `jobs`."""
     values = {column.name: getattr(row, column.name) for column in jobs.columns}
     return Job(**values | {"counts": Counts.from_json(row.counts)})
+
+
+def column_of(value: object) -> object:
+    """What stands in a column for a value of a job."""
+    return value.to_json() if isinstance(value, Counts) else value

@@ -65,6 +65,37 @@ def test_a_wrong_value_gets_one_sentence_with_variable_value_and_bound(
     assert raised.value.detail == sentence
 
 
+@pytest.mark.parametrize(
+    "url", ["mysql://me:open-sesame@host/x", "open-sesame", "sqlite:" + "open-sesame" * 1000]
+)
+def test_a_password_is_never_shown(monkeypatch, url):
+    monkeypatch.setenv("SIMTRUE_DATABASE", url)
+
+    with pytest.raises(
+        BadSettings, match=r"^SIMTRUE_DATABASE is set, but must be a URL of at most 2048 characters, sqlite"
+    ) as raised:
+        load_settings()
+    assert "open-sesame" not in raised.value.detail
+    with pytest.raises(ValidationError) as raised:
+        Settings()
+    assert "open-sesame" not in str(raised.value)
+    assert "open-sesame" not in repr(Settings(database="postgres://me:open-sesame@host/x"))
+
+
+def test_data_lies_in_the_home_folder_or_where_xdg_or_the_user_says(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", "/srv/ann")
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    assert Settings().data == Path("/srv/ann/.local/share/simtrue")
+    monkeypatch.setenv("XDG_DATA_HOME", "not/absolute")
+    assert Settings().data == Path("/srv/ann/.local/share/simtrue")
+    monkeypatch.setenv("XDG_DATA_HOME", "/srv/data")
+    assert Settings().data == Path("/srv/data/simtrue")
+    monkeypatch.setenv("SIMTRUE_DATA", "~/jobs")
+    assert Settings().data == Path("/srv/ann/jobs")
+    monkeypatch.chdir(tmp_path)
+    assert Settings(data="here").data == tmp_path / "here"
+
+
 def test_several_wrong_values_are_all_named(monkeypatch):
     monkeypatch.setenv("SIMTRUE_PORT", "x")
     monkeypatch.setenv("SIMTRUE_THREADS", "y")
