@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from app.errors import BadLedger, BadSettings, LedgerUnavailable
 from app.jobs.ledger import Ledger
 from app.jobs.migrating import migrate
 from app.jobs.transactions import WRITES, Transactions
+from app.jobs.turnstile import Turnstile
 from app.settings import Settings
 
 LOCK_TIMEOUT_S = 30
@@ -96,7 +98,8 @@ def _sqlite_engine(url: URL) -> Engine:
         connect_args={"timeout": LOCK_TIMEOUT_S},
     )
     event.listen(engine, "connect", _prepare_sqlite)
-    event.listen(engine, "begin", _begin_sqlite)
+    turnstile = Turnstile(Path(f"{url.database}-turn"), LOCK_TIMEOUT_S)
+    event.listen(engine, "begin", partial(_begin_sqlite, turnstile))
     return engine
 
 
@@ -122,10 +125,13 @@ def _journal_mode(connection: sqlite3.Connection) -> str:
             return str(mode)
 
 
-def _begin_sqlite(connection: Connection) -> None:
+def _begin_sqlite(turnstile: Turnstile, connection: Connection) -> None:
     """Writers queue at the start: one that reads first and then finds another ahead could only fail."""
-    writes = connection.get_execution_options().get(WRITES, False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    if connection.get_execution_options().get(WRITES, False):
+        with turnstile.passing():
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+    else:
+        connection.exec_driver_sql("BEGIN")
 
 
 def _postgres_engine(url: URL) -> Engine:

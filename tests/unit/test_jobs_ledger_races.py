@@ -19,6 +19,7 @@ from app.errors import LedgerUnavailable, NotOwner
 from app.jobs.counts import Counts
 from app.jobs.job import Lease, NewJob, new_job_id
 from app.jobs.open_ledger import open_ledger
+from app.jobs.turnstile import Turnstile
 
 ROOT = Path(__file__).resolve().parents[2]
 PROCESSES = 4
@@ -299,6 +300,37 @@ def test_a_database_that_nobody_serves_is_unavailable_and_keeps_its_password():
         pass
 
     assert "open-sesame" not in "".join(traceback.format_exception(raised.value)) + repr(raised.value)
+
+
+def test_a_writer_that_comes_back_at_once_waits_for_the_one_that_waits(tmp_path):
+    with open_ledger(f"sqlite:///{tmp_path}/ledger.sqlite") as one, open_ledger(one.name) as other:
+        job = run(one)
+        with ThreadPoolExecutor(1) as threads:
+            for _ in range(5):
+                with one._driven(job.id, "me"):
+                    beat = threads.submit(other.beat, job.id, "me")
+                    time.sleep(0.2)
+                writes = 0
+                while not beat.done() and writes < 100:
+                    one.append_event(job.id, "again", "{}")
+                    writes += 1
+                assert writes <= 2
+                beat.result(20)
+
+
+def test_a_writer_whose_turn_does_not_come_gives_up(tmp_path):
+    with Turnstile(tmp_path / "turn", 1.0).passing():
+        asked = time.monotonic()
+        with pytest.raises(LedgerUnavailable), Turnstile(tmp_path / "turn", 0.1).passing():
+            pass
+        assert time.monotonic() - asked >= 0.1
+
+
+def test_a_turnstile_without_a_folder_is_unavailable(tmp_path):
+    with pytest.raises(LedgerUnavailable) as raised, Turnstile(tmp_path / "no" / "turn", 1.0).passing():
+        pass
+
+    assert "No such file" in raised.value.reason
 
 
 def test_a_writer_waits_for_another_and_does_not_fail(tmp_path):

@@ -4,6 +4,7 @@ import logging
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -180,6 +181,20 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path):
     assert file.read_text() == "these are my notes, not a database\n" * 100
 
 
+def test_a_file_that_another_process_is_about_to_switch_to_wal_is_waited_for(tmp_path):
+    file = tmp_path / "ledger.sqlite"
+    maker = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+    maker.execute("BEGIN IMMEDIATE")
+    maker.execute("CREATE TABLE made_first (a)")
+    done = threading.Timer(0.3, maker.execute, ["COMMIT"])
+    done.start()
+
+    with open_ledger(f"sqlite:///{file}") as ledger:
+        assert ledger.tally() == {}
+    done.join()
+    maker.close()
+
+
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
 
@@ -207,12 +222,12 @@ def _fill(ledger):
         connection.exec_driver_sql("INSERT INTO big VALUES (zeroblob(10000000))")
 
 
-def test_closing_leaves_one_file(tmp_path):
+def test_closing_leaves_the_ledger_in_one_file(tmp_path):
     with open_ledger(f"sqlite:///{tmp_path}/ledger.sqlite") as ledger:
         ledger.tally()
 
-    assert [file.name for file in tmp_path.iterdir()] == ["ledger.sqlite"]
-    assert sqlite3.connect(tmp_path / "ledger.sqlite").close() is None
+    left = {file.name: file.stat().st_size > 0 for file in tmp_path.iterdir()}
+    assert left == {"ledger.sqlite": True, "ledger.sqlite-turn": False}
 
 
 def test_a_service_that_has_not_opened_a_ledger_has_not_loaded_one():
