@@ -1,5 +1,6 @@
 """Files that appear whole or not at all, and that a power cut does not take back."""
 
+import ctypes
 import errno
 import os
 import secrets
@@ -12,6 +13,7 @@ DISK_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 """Codes of an OSError that goes away when somebody makes room."""
 PARTIAL_SUFFIX: Final = ".simtrue-partial"
 """Ends the name of everything that is not finished; such files are never read."""
+_RANDOM_BYTES: Final = 8
 
 
 @contextmanager
@@ -35,7 +37,7 @@ def named_at_the_end(target: Path) -> Iterator[IO[bytes]]:
 
     Several processes may write the same file at once: one of them comes last.
     """
-    partial = target.with_name(f".{target.name[:40]}.{secrets.token_hex(8)}{PARTIAL_SUFFIX}")
+    partial = target.with_name(f"{partial_key(target)[1]}{secrets.token_hex(_RANDOM_BYTES)}{PARTIAL_SUFFIX}")
     try:
         with partial.open("wb") as file:
             yield file
@@ -43,6 +45,13 @@ def named_at_the_end(target: Path) -> Iterator[IO[bytes]]:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def partial_key(path: Path) -> tuple[Path, str]:
+    """The same for a file and for what a killed writer of it may have left."""
+    if path.name.endswith(PARTIAL_SUFFIX):
+        return path.parent, path.name[: -len(PARTIAL_SUFFIX) - 2 * _RANDOM_BYTES]
+    return path.parent, f".{path.name[:40]}."
 
 
 def make_folder(folder: Path) -> None:
@@ -59,5 +68,19 @@ def sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_file_system(folder: Path) -> None:
+    """Bring all that is on the file system of a folder to the disk, many files at once. Raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+        if syncfs is None:  # no Linux
+            os.sync()
+        elif syncfs(descriptor) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(folder))
     finally:
         os.close(descriptor)

@@ -15,7 +15,7 @@ import zstandard
 
 from app.datasets.archive import COPIED_AT_ONCE, Kind, kind_of, unpack
 from app.errors import InvalidRequest
-from model.files import appearing
+from model.files import PARTIAL_SUFFIX, appearing
 
 _KIND_OF_SUFFIX: Final[dict[str, Kind]] = {
     ".zip": "zip",
@@ -120,9 +120,9 @@ def _pack_tar(folder: Path, file: IO[bytes], kind: Kind) -> None:
 
 
 def _contents(folder: Path) -> Iterator[Path]:
-    """Files and empty folders, in the order of their paths."""
+    """Files that are whole and empty folders, in the order of their paths."""
     for path in sorted(folder.rglob("*")):
-        if path.is_file() or not any(path.iterdir()):
+        if not path.name.endswith(PARTIAL_SUFFIX) and (path.is_file() or not any(path.iterdir())):
             yield path
 
 

@@ -39,6 +39,15 @@ class FolderPlace:
 
     def names(self) -> Iterator[str]:
         """Every file that is whole; memory grows with the depth only."""
+        return (name for name in self._files() if not name.endswith(PARTIAL_SUFFIX))
+
+    def partials(self) -> Iterator[Path]:
+        """Files that are being written, or never became whole because their writer was killed."""
+        if not self.folder.is_dir():
+            return iter(())
+        return (self.folder / name for name in self._files() if name.endswith(PARTIAL_SUFFIX))
+
+    def _files(self) -> Iterator[str]:
         try:
             open_folders = [(os.scandir(self.folder), "")]
         except (FileNotFoundError, NotADirectoryError):
@@ -51,7 +60,7 @@ class FolderPlace:
                     open_folders.pop()[0].close()
                 elif entry.is_dir(follow_symlinks=False):
                     open_folders.append((os.scandir(entry.path), f"{above}{entry.name}/"))
-                elif not entry.name.endswith(PARTIAL_SUFFIX) and not _leads_to_folder(entry):
+                elif not _leads_to_folder(entry):
                     yield above + entry.name
         finally:
             for entries, _ in open_folders:

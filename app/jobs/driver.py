@@ -40,7 +40,7 @@ WAITED_FOR: Final = (StorageFull, PlaceUnavailable, ModelNotServed, LedgerUnavai
 """What passes without anybody's doing, or by somebody's who reads the sentence; the job then goes on."""
 FIRST_WAIT_S: Final = 1.0
 LONGEST_WAIT_S: Final = 60.0
-MOST_DEATHS: Final = 3
+MOST_DEATHS: Final = 5
 """Of children, or of the driver itself: a job that ended them so often is not tried again."""
 PROGRESS_EVERY_S: Final = 1.0
 
@@ -133,7 +133,9 @@ class Driver:
             await asyncio.sleep(self._settings.job_beat_s)
 
     async def _cancel(self, job_id: str) -> None:
-        """Remove what there is of it, then say so: a cancelled job has no files."""
+        """Remove what there is of it, then say so: a cancelled job has no files; one that is done has."""
+        if (await _in_thread(self._ledger.get, job_id)).finished:
+            return
         folder = self._folder(job_id)
         await _in_thread(shutil.rmtree, folder.root, ignore_errors=True)
         await _in_thread(self._ledger.advance, job_id, self._owner, "cancelled")
@@ -167,6 +169,7 @@ class Driver:
                 if death == MOST_DEATHS:
                     said = str(error) or type(error).__name__
                     return await self._fail(job_id, f"It ended in an unforeseen way {death} times: {said}.")
+                await asyncio.sleep(FIRST_WAIT_S * 2 ** (death - 1))
         return None
 
     async def _wait(self, job_id: str, detail: str, wait_s: float) -> None:
@@ -328,7 +331,13 @@ class Driver:
 
 
 async def _in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    return await asyncio.to_thread(work, *args, **kwargs)
+    """What was begun is over afterwards, also for who is cancelled meanwhile: a thread cannot be stopped."""
+    begun = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
+    try:
+        return await asyncio.shield(begun)
+    except asyncio.CancelledError:
+        await asyncio.wait([begun])
+        raise
 
 
 @contextmanager

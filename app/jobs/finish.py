@@ -18,13 +18,14 @@ from app.jobs.child import Order, carry_out
 from app.jobs.folder import JobFolder
 from app.jobs.order import place_of
 from app.jobs.request import JobRequest
-from model.files import appearing
+from model.files import appearing, partial_key
 
 
 def finish(order: Order) -> dict[str, object]:
     """Write the papers and pack the result; what there is now. Again gives the same."""
     folder, request = JobFolder(Path(order["folder"])), JobRequest.model_validate_json(order["request"])
     work = _Work(folder, request, int(order["chunks"]), place_of(order["source"]), place_of(order["target"]))
+    work.tidy_up()
     work.edit_lists()
     work.write_papers(order["about"], int(order["max_pixels"]), order["problems"])
     if request.destination is not None:
@@ -47,6 +48,19 @@ class _Work:
         self._folder, self._request, self._chunks = folder, request, chunks
         self._source, self._target = source, target
         self._edited: dict[str, Entry] = {}
+
+    def tidy_up(self) -> None:
+        """Remove what writers of these files left half written when they were killed."""
+        if not isinstance(self._target, FolderPlace):
+            return
+        left: dict[tuple[Path, str], list[Path]] = {}
+        for path in self._target.partials():
+            left.setdefault(partial_key(path), []).append(path)
+        if not left:
+            return
+        for entry in self._entries():
+            for path in left.pop(partial_key(self._target.folder / entry.result), ()):
+                path.unlink(missing_ok=True)
 
     def edit_lists(self) -> None:
         """Take the lines of dropped images out of the lists that were named."""

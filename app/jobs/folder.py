@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from app.datasets.manifest import Entry, entry_from_json
 from app.datasets.set_plan import PlannedFile, file_from_json
-from model.files import appearing
+from model.files import PARTIAL_SUFFIX, appearing
+
+UNFINISHED: Final = "unfinished-"
+"""Begins the name of a folder that takes another one when it is whole."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,6 @@ class JobFolder:
 
     def write_done(self, number: int, entries: Iterable[Entry]) -> None:
         """Record a chunk."""
-        self.done(number).parent.mkdir(exist_ok=True)
         lines = [_line(entry.to_json()) for entry in entries]
         with appearing(self.done(number)) as file:
             file.writelines(lines)
@@ -104,10 +109,24 @@ class JobFolder:
         )
 
     def remove_work(self) -> None:
-        """Remove what only the work needed, once the result is there. Again does no harm."""
-        for folder in (self.source, self.result, self.dropped, self.root / "chunks", self.root / "done"):
+        """Remove what only the work needed, and what was left half done. Again does no harm."""
+        whole = (self.source, self.result, self.dropped, self.root / "chunks", self.root / "done")
+        for folder in (*whole, *self.root.glob(f"{UNFINISHED}*")):
             shutil.rmtree(folder, ignore_errors=True)
-        self.upload.unlink(missing_ok=True)
+        for file in (self.upload, *self.root.glob(f".*{PARTIAL_SUFFIX}")):
+            file.unlink(missing_ok=True)
+
+    @contextmanager
+    def unfinished(self) -> Iterator[Path]:
+        """A new folder, to be renamed when it is whole; what an attempt leaves that failed is removed."""
+        for old in self.root.glob(f"{UNFINISHED}*"):
+            shutil.rmtree(old)
+        made = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=self.root))
+        try:
+            yield made
+        except BaseException:
+            shutil.rmtree(made, ignore_errors=True)
+            raise
 
 
 def _line(value: Mapping[str, object]) -> bytes:

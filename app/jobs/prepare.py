@@ -7,7 +7,6 @@ again, and one that was finished is found done.
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -26,7 +25,7 @@ from app.jobs.child import Order, carry_out
 from app.jobs.folder import JobFolder
 from app.jobs.order import place_of
 from app.jobs.request import JobRequest
-from model.files import appearing
+from model.files import appearing, sync_file_system, sync_folder
 
 MOST_PROBLEMS: Final = 200
 
@@ -51,19 +50,13 @@ def _source(folder: JobFolder, order: Order) -> Place:
         return place_of(order["source"])
     if not folder.source.exists():
         limits = ArchiveLimits(max_entries=int(order["max_files"]), max_bytes=int(order["max_bytes"]))
-        with _unfinished(folder.root) as into:
+        with folder.unfinished() as into:
             unpack(folder.upload, into, limits)
+            sync_file_system(into)  # before the archive is gone
             into.rename(folder.source)
+        sync_folder(folder.root)
     folder.upload.unlink(missing_ok=True)
     return FolderPlace(folder.source)
-
-
-@contextmanager
-def _unfinished(root: Path) -> Iterator[Path]:
-    """A new folder; what earlier attempts left is removed."""
-    for old in root.glob("unfinished-*"):
-        shutil.rmtree(old)
-    yield Path(tempfile.mkdtemp(prefix="unfinished-", dir=root))
 
 
 def _plan(source: Place, request: JobRequest, max_files: int) -> SetPlan:
@@ -101,6 +94,7 @@ def _lay_down(folder: JobFolder, planned: SetPlan, chunk_files: int) -> dict[str
     for start in range(0, len(planned.files), chunk_files):
         folder.write_chunk(chunks, planned.files[start : start + chunk_files])
         chunks += 1
+    sync_file_system(folder.root)
     with appearing(folder.plan) as file:
         file.writelines(as_line(_told(one)) for one in planned.files)
     labels = Counter(one.label_image for one in planned.files if one.label_image is not None)

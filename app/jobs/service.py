@@ -17,6 +17,7 @@ from app.jobs.folder import JobFolder
 from app.jobs.job import Job, NewJob, State, new_job_id
 from app.jobs.request import JobRequest
 from app.services import Services
+from model.files import make_folder
 
 if TYPE_CHECKING:  # SQLAlchemy is loaded when a ledger is opened, not when the service starts
     from app.jobs.driver import Executor
@@ -77,7 +78,7 @@ class Jobs:
         """An id for a job that is going to be submitted, and its folder."""
         job_id = new_job_id(time.time, os.urandom)
         folder = self.folder(job_id)
-        folder.root.mkdir(parents=True)
+        make_folder(folder.root)
         return job_id, folder
 
     def folder(self, job_id: str) -> JobFolder:
