@@ -68,23 +68,26 @@ def kind_of(path: Path) -> Kind | None:
     return "tar" if start[257:262] == b"ustar" else None
 
 
-def unpack(archive: Path, into: Path, limits: ArchiveLimits | None = None) -> int:
+def unpack(
+    archive: Path, into: Path, limits: ArchiveLimits | None = None, *, called: str | None = None
+) -> int:
     """Unpack an archive into an empty folder; returns how many files came out.
 
+    called: its name for people, where that of the file is another.
     Memory stays flat whatever the sizes. Raises InvalidArchive with a sentence that names the entry, and
     OSError (a full disk).
     """
-    limits = limits or ArchiveLimits()
+    limits, name = limits or ArchiveLimits(), _shown(called or archive.name)
     kind = kind_of(archive)
     if kind is None:
-        raise InvalidArchive(f"'{archive.name}' is no zip, tar, tar.gz or tar.zst archive.")
+        raise InvalidArchive(f"{name} is no zip, tar, tar.gz or tar.zst archive.")
     unpacking = _Unpacking(into, limits, archive.stat().st_size)
     try:
         with _entries(archive, kind) as entries:
             for entry in entries:
                 unpacking.take(entry)
     except _RefusedError as refused:
-        raise InvalidArchive(f"The archive '{archive.name}' {refused}.") from refused
+        raise InvalidArchive(f"The archive {name} {refused}.") from refused
     except (
         zipfile.BadZipFile,
         tarfile.TarError,
@@ -98,7 +101,7 @@ def unpack(archive: Path, into: Path, limits: ArchiveLimits | None = None) -> in
         ValueError,
     ) as error:
         said = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InvalidArchive(f"The archive '{archive.name}' is broken or cut off: {said}.") from error
+        raise InvalidArchive(f"The archive {name} is broken or cut off: {said}.") from error
     return unpacking.files
 
 

@@ -35,7 +35,7 @@ def prepare(order: Order) -> dict[str, object]:
     folder = JobFolder(Path(order["folder"]))
     if not folder.prepared.exists():
         request = JobRequest.model_validate_json(order["request"])
-        source = _source(folder, order)
+        source = _source(folder, order, request.archive)
         planned = _plan(source, request, int(order["max_files"]))
         totals = _lay_down(folder, planned, int(order["chunk_files"]))
         with appearing(folder.prepared) as file:
@@ -44,14 +44,14 @@ def prepare(order: Order) -> dict[str, object]:
     return prepared
 
 
-def _source(folder: JobFolder, order: Order) -> Place:
-    """Where the set is; an upload is unpacked first. Raises InvalidArchive."""
+def _source(folder: JobFolder, order: Order, archive: str | None) -> Place:
+    """Where the set is; an upload, named `archive` by its sender, is unpacked first. Raises InvalidArchive."""
     if order["source"] is not None:
         return place_of(order["source"])
     if not folder.source.exists():
         limits = ArchiveLimits(max_entries=int(order["max_files"]), max_bytes=int(order["max_bytes"]))
         with folder.unfinished() as into:
-            unpack(folder.upload, into, limits)
+            unpack(folder.upload, into, limits, called=archive)
             sync_file_system(into)  # before the archive is gone
             into.rename(folder.source)
         sync_folder(folder.root)

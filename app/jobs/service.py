@@ -99,9 +99,9 @@ class Jobs:
         return accepted
 
     def cancel(self, job_id: str) -> Job:
-        """Ask for the end of a job that works or waits; a finished one is deleted with all that it made."""
+        """Ask for the end of a job that works or waits; one that is finished meanwhile stays as it is."""
         job = self.ledger().request_cancel(job_id)
-        if job.finished:
+        if job.state == "cancelled":
             shutil.rmtree(self.folder(job_id).root, ignore_errors=True)
         self.wake()
         return job

@@ -9,7 +9,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response, StreamingResponse
 
-from app.errors import InvalidRequest, SimtrueError, UnknownJob
+from app.errors import InvalidRequest, JobStateConflict, SimtrueError, UnknownJob
 from app.jobs.job import Event, Job, State, is_job_id
 from app.jobs.service import Jobs
 from app.routes.job_views import JobsView, JobView, view_of
@@ -51,11 +51,17 @@ def jobs_router(jobs: Jobs) -> APIRouter:
         )
 
     @router.delete(
-        "/jobs/{job_id}", summary="Cancel or delete a job", status_code=202, responses=problems(404, 503)
+        "/jobs/{job_id}", summary="Cancel or delete a job", status_code=202, responses=problems(404, 409, 503)
     )
-    def cancel(job_id: str) -> Response:
+    def cancel(
+        job_id: str,
+        keep_finished: Annotated[bool, Query(description="Only cancel: a finished job stays, 409.")] = False,
+    ) -> Response:
         """Cancel a job that is not finished (202); delete a finished one with all that it made (204)."""
-        if find_job(jobs, job_id).finished:
+        job = find_job(jobs, job_id)
+        if job.finished:
+            if keep_finished:
+                raise JobStateConflict(f"Job {job_id} is {job.state} already and cannot be cancelled.")
             jobs.delete(job_id)
             return Response(status_code=204)
         view = view_of(jobs.cancel(job_id), None)
