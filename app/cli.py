@@ -1,10 +1,9 @@
-"""The command line `simtrue`: serve models, refine a folder, list models."""
+"""The command line `simtrue`: serve models, refine a folder, list models, hand sets to a service."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -12,9 +11,10 @@ import typer
 
 from app.datasets.boxed import opened_set, packed_set
 from app.datasets.set_plan import Choice
-from app.errors import SimtrueError
 from app.folder_plan import plan, refuse_papers
+from app.jobs_cli import jobs_cli
 from app.logs import configure_logs
+from app.one_sentence import one_sentence
 from app.options import OutputFormat, read_options
 from app.settings import Settings, load_settings
 
@@ -24,6 +24,8 @@ cli = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+cli.add_typer(jobs_cli, name="jobs")
 
 Models = Annotated[Path | None, typer.Option(help="Model repository. [SIMTRUE_MODELS]", show_default=False)]
 Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda. [SIMTRUE_DEVICE]", show_default=False)]
@@ -53,7 +55,7 @@ def serve(  # noqa: PLR0917 (typer makes each parameter a flag)
     """Serve the models of a model repository over HTTP until Ctrl-C or SIGTERM."""
     from app.serving import serve_until_stopped
 
-    with _one_sentence():
+    with one_sentence():
         settings = _settings(
             host=host,
             port=port,
@@ -124,7 +126,7 @@ def refine(  # noqa: PLR0917 (typer makes each parameter a flag)
     """
     from app.console import Papers, refine_with_progress, show_plan
 
-    with _one_sentence(), ExitStack() as open_sets:
+    with one_sentence(), ExitStack() as open_sets:
         settings = _settings(models=models, device=device)
         configure_logs("warning")
         asked = {
@@ -152,7 +154,7 @@ def list_models(models: Models = None, device: Device = None) -> None:
     """List the models of a model repository: what is served, what is refused and why."""
     from app.console import show_models
 
-    with _one_sentence():
+    with one_sentence():
         settings = _settings(models=models, device=device)
         configure_logs("error")
         show_models(settings)
@@ -161,17 +163,3 @@ def list_models(models: Models = None, device: Device = None) -> None:
 def _settings(**flags: object) -> Settings:
     """The settings; flags that were given win over the environment."""
     return load_settings(**{name: value for name, value in flags.items() if value is not None})
-
-
-@contextmanager
-def _one_sentence() -> Iterator[None]:
-    """Turn an error of ours, or of the disk, into one sentence on standard error and exit status 1."""
-    try:
-        yield
-    except SimtrueError as error:
-        typer.echo(f"simtrue: {error.detail}", err=True)
-        raise typer.Exit(1) from error
-    except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
-        typer.echo(f"simtrue: {place}{error.strerror or error}", err=True)
-        raise typer.Exit(1) from error

@@ -142,6 +142,26 @@ class BadLedger(SimtrueError):
     """The database of the jobs cannot be used: made by a newer version, or no database at all."""
 
 
+class NoService(SimtrueError):
+    """Nobody answers where a client was told that a service is, or not to the end; later somebody may."""
+
+
+class ConnectionBroken(NoService):
+    """An answer never came, or not to its end; what was asked may be done nevertheless."""
+
+
+class ServiceRefused(SimtrueError):
+    """A service refused what a client asked; the sentence and the status are its own."""
+
+    def __init__(self, detail: str, status: int = 500) -> None:
+        super().__init__(detail)
+        self.status = status
+
+
+class BadAnswer(SimtrueError):
+    """What answers a client is no service of ours, or what was downloaded is not what was promised."""
+
+
 class BadSettings(SimtrueError):
     """A setting has a value outside its bound."""
 

@@ -23,6 +23,8 @@ from app.errors import BadSettings
 
 _SECRETS = {"database"}
 ENV_PREFIX = "SIMTRUE_"
+OF_CLIENTS = frozenset({"SIMTRUE_URL"})
+"""Variables that `simtrue jobs` reads, which is no part of a service."""
 BUNDLED_MODELS = Path(__file__).resolve().parent / "bundled" / "models"
 MIB = 1 << 20
 MAX_URL_CHARACTERS = 2048
@@ -276,7 +278,7 @@ def variable_of(field: str) -> str:
 
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:
     """List the variables with our prefix that set nothing, most likely misspelt ones."""
-    known = {variable_of(field) for field in Settings.model_fields}
+    known = OF_CLIENTS | {variable_of(field) for field in Settings.model_fields}
     return sorted(
         name for name in environ if name.upper().startswith(ENV_PREFIX) and name.upper() not in known
     )

@@ -27,11 +27,13 @@ Serve = Callable[..., AbstractContextManager[tuple[httpx.Client, Services]]]
 
 @contextlib.contextmanager
 def serve_in_thread(models: Path, **settings: Any) -> Iterator[tuple[httpx.Client, Services]]:
-    """Serve `models` until the end of the block; yields a client and the open services."""
+    """Serve `models` until the end of the block, on a free port or `port`; yields a client and services."""
     settings.setdefault("data", models.with_name(f"{models.name}-data"))
     chosen = Settings(models=models, device="cpu", threads=1, codec_threads=2, **settings)
     with open_services(chosen) as services, open_jobs(services) as jobs:
-        config = uvicorn.Config(create_app(services, jobs), port=0, log_config=None, lifespan="off")
+        config = uvicorn.Config(
+            create_app(services, jobs), port=settings.get("port", 0), log_config=None, lifespan="off"
+        )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run)
         thread.start()

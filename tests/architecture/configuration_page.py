@@ -58,9 +58,7 @@ def _service_table() -> str:
 
 
 def _commands() -> Iterable[str]:
-    group = typer.main.get_command(cli)
-    commands = getattr(group, "commands", {group.name: group})
-    for name, command in commands.items():
+    for name, command in _leaves(typer.main.get_command(cli)):
         yield f"## `simtrue {name}`\n\n{command.help}\n"
         yield _table(("flag", "default", "meaning"), (_option(option) for option in command.params))
     for name, parser in _subparsers(trainer_cli._parser()).items():
@@ -68,6 +66,15 @@ def _commands() -> Iterable[str]:
         rows = (_action(action) for action in parser._actions if action.dest not in elsewhere)
         yield f"## `simtrue-train {name}`\n\n{_about(name)}\n"
         yield _table(("flag", "default", "meaning"), rows)
+
+
+def _leaves(command: Any, above: str = "") -> Iterable[tuple[str, Any]]:
+    """The commands that do something, each with the words that lead to it."""
+    for name, below in command.commands.items():
+        if hasattr(below, "commands"):
+            yield from _leaves(below, f"{above}{name} ")
+        else:
+            yield f"{above}{name}", below
 
 
 def _training_tables() -> Iterable[str]:
@@ -90,7 +97,8 @@ def _training_tables() -> Iterable[str]:
 
 def _option(option: Any) -> tuple[object, ...]:
     words = ", ".join(option.opts + option.secondary_opts)
-    spelling = str(option.name).upper() if option.param_type_name == "argument" else words
+    argument = option.param_type_name == "argument"
+    spelling = (option.metavar or str(option.name).upper()) if argument else words
     default = "required" if option.required else _shown(option.default)
     return f"`{spelling}`", default, getattr(option, "help", None)
 

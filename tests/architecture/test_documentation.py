@@ -53,16 +53,16 @@ def test_the_configuration_page_names_every_variable_and_setting() -> None:
 def test_the_configuration_page_names_every_flag(command: str) -> None:
     page = _text("CONFIGURATION.md")
 
-    for words in (["--help"], *([name, "--help"] for name in _subcommands(command))):
+    for words in (["--help"], *([*name.split(), "--help"] for name in _subcommands(command))):
         for flag in set(re.findall(r"(--[a-z][a-z0-9-]+)", _said(command, *words))) - {"--help"}:
             setting = flag.removeprefix("--").removeprefix("no-").replace("-", "_")
-            assert f"`{flag}`" in page or f"`{setting}`" in page, f"{command} {words[0]} {flag}"
+            assert f"`{flag}`" in page or f"`{setting}`" in page, f"{command} {words} {flag}"
 
 
 def _subcommands(command: str) -> list[str]:
     page = _text("CONFIGURATION.md")
     program = {"app.cli": "simtrue", "trainer.cli": "simtrue-train"}[command]
-    return re.findall(rf"^## `{program} ([a-z-]+)`$", page, re.MULTILINE)
+    return re.findall(rf"^## `{program} ([a-z -]+)`$", page, re.MULTILINE)
 
 
 def _said(command: str, *words: str) -> str:
