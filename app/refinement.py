@@ -93,7 +93,7 @@ class RefinedImage:
 
 
 @dataclass(frozen=True, eq=False)
-class _Prepared:
+class Prepared:
     """A decoded image, how the model sees it, the noise of each variant, and what of it is locked."""
 
     decoded: DecodedImage
@@ -112,9 +112,9 @@ async def refine_image(services: Services, job: ImageJob, budget: PixelBudget) -
     codecs = services.background_codecs if job.background else services.codecs
     in_codecs = partial(asyncio.get_running_loop().run_in_executor, codecs)
     async with budget.hold(job.pixels * job.options.variants):
-        prepared = await in_codecs(_prepare, job, services.settings.max_pixels)
+        prepared = await in_codecs(_decoded, job, services.settings.max_pixels)
         refined = await _through_engine(services, job, prepared)
-        finishing = [in_codecs(_finish, job, prepared, i, pixels) for i, pixels in enumerate(refined)]
+        finishing = [in_codecs(finish_variant, job, prepared, i, pixels) for i, pixels in enumerate(refined)]
         return await asyncio.gather(*finishing)
 
 
@@ -135,26 +135,37 @@ def _refuse_late(job: ImageJob) -> None:
         raise RequestTimeout("The deadline passed before the image was measured.")
 
 
-def _prepare(job: ImageJob, max_pixels: int) -> _Prepared:
-    decoded = decode(job.data, filename=job.filename, max_pixels=max_pixels)
+def _decoded(job: ImageJob, max_pixels: int) -> Prepared:
+    return prepare(job, decode(job.data, filename=job.filename, max_pixels=max_pixels))
+
+
+def prepare(job: ImageJob, decoded: DecodedImage) -> Prepared:
+    """Make a decoded image ready for the engine."""
     card, options = job.model.card, job.options
     locked = lock_mask(options.lock, _shapes(job), decoded.height, decoded.width)
     seen = to_model(decoded, card.channels, card.bit_depth)
     seeds = tuple(options.seed_of(variant) for variant in range(options.variants))
     if card.noise.channels and not options.shared_look:
         seeds = tuple(seed_for_image(seed, seen.pixels) for seed in seeds)
-    return _Prepared(decoded, seen, seeds, locked)
+    return Prepared(decoded, seen, seeds, locked)
 
 
-async def _through_engine(services: Services, job: ImageJob, prepared: _Prepared) -> Sequence[Pixels]:
-    """The refined pixels of every variant, as the model gave them; strength 0 needs no inference."""
+def begin_inference(services: Services, job: ImageJob, prepared: Prepared) -> list[Future[Pixels]]:
+    """The refined pixels of every variant, as the model will give them; strength 0 needs no inference.
+
+    Raises what `Engine.submit_all` raises.
+    """
     seen = prepared.model_input.pixels
     if job.options.strength == 0:
-        return [seen] * job.options.variants
+        same: Future[Pixels] = Future()
+        same.set_result(seen)
+        return [same] * job.options.variants
     images = [(seen, seed) for seed in prepared.noise_seeds]
-    futures: list[Future[Pixels]] = services.engine.submit_all(
-        job.model, images, deadline=job.deadline_s, background=job.background
-    )
+    return services.engine.submit_all(job.model, images, deadline=job.deadline_s, background=job.background)
+
+
+async def _through_engine(services: Services, job: ImageJob, prepared: Prepared) -> Sequence[Pixels]:
+    futures = begin_inference(services, job, prepared)
     try:
         return await asyncio.gather(*(asyncio.wrap_future(future) for future in futures))
     finally:
@@ -162,7 +173,8 @@ async def _through_engine(services: Services, job: ImageJob, prepared: _Prepared
             future.cancel()
 
 
-def _finish(job: ImageJob, prepared: _Prepared, variant: int, refined: Pixels) -> RefinedImage:
+def finish_variant(job: ImageJob, prepared: Prepared, variant: int, refined: Pixels) -> RefinedImage:
+    """One variant, blended, judged and encoded. Raises the errors of encode, and RequestTimeout."""
     decoded, options = prepared.decoded, job.options
     lifted = from_model(decoded, prepared.model_input, refined)
     decision = _judge(job, prepared, lifted)
@@ -188,7 +200,7 @@ def _finish(job: ImageJob, prepared: _Prepared, variant: int, refined: Pixels) -
     )
 
 
-def _judge(job: ImageJob, prepared: _Prepared, refined: Pixels) -> Decision[Pixels]:
+def _judge(job: ImageJob, prepared: Prepared, refined: Pixels) -> Decision[Pixels]:
     """The blend at the strength asked for, or what the thresholds make of it."""
     original, limits = prepared.decoded.pixels, job.options.thresholds
     shapes = _shapes(job)
@@ -220,7 +232,7 @@ def _shapes(job: ImageJob) -> tuple[Shape, ...]:
     return job.geometry.shapes if job.geometry else ()
 
 
-def _notes(job: ImageJob, prepared: _Prepared, encoded: Encoded) -> tuple[str, ...]:
+def _notes(job: ImageJob, prepared: Prepared, encoded: Encoded) -> tuple[str, ...]:
     shapes, lifted = _shapes(job), prepared.model_input.note
     unlocked = [
         f"No annotation of this image has the label {name!r}, so nothing is locked for it."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from app.refinement import ImageJob, Preservation, RefinedImage, refine_image
 from app.refining.images import measure
 from app.refining.models import ServedModel
 from app.services import Services
+from app.threads import in_threads
 from model.files import DISK_FULL
 
 ENDS_THE_RUN = (ShuttingDown, PlaceUnavailable)
@@ -58,20 +58,39 @@ async def refine_file(run: SetRun, file: PlannedFile, budget: PixelBudget) -> li
     see `Place.settle`. Raises ShuttingDown, PlaceUnavailable, and OSError when the disk is full, which end
     the run.
     """
+    begun = await in_codecs(run, partial(read_or_copy, run, file))
+    return await refine_read(run, file, begun, budget) if isinstance(begun, ImageJob) else begun
+
+
+async def refine_read(run: SetRun, file: PlannedFile, job: ImageJob, budget: PixelBudget) -> list[Entry]:
+    """Refine an image whose bytes are there; the same promises as `refine_file`."""
+    try:
+        refined = await refine_image(run.services, job, budget)
+        return await in_codecs(run, partial(write_results, run, file, job.data, refined))
+    except (SimtrueError, OSError) as error:
+        return await in_codecs(run, partial(copy_unrefined, run, file, error))
+
+
+def read_or_copy(run: SetRun, file: PlannedFile) -> list[Entry] | ImageJob:
+    """An image that is to be refined, read and measured; any other file is done already."""
     if file.problem is not None:
         return [Entry(file.name, "failed", f"Left out: {file.problem}.")]
-    if file.action == "refine":
-        try:
-            job = await _in_codecs(run, partial(_read_job, run, file))
-            refined = await refine_image(run.services, job, budget)
-            return await _in_codecs(run, partial(_write, run, file, job.data, refined))
-        except (SimtrueError, OSError) as error:
-            failure: str | None = _sentence(error)
-        file = replace(file, written_as=file.name)
-    else:
-        failure = None
+    if file.action == "copy":
+        return _copy_or_fail(run, file, None)
     try:
-        return await _in_codecs(run, partial(_copy, run, file, failure))
+        return job_of(run, file, run.source.read(file.name))
+    except (SimtrueError, OSError) as error:
+        return copy_unrefined(run, file, error)
+
+
+def copy_unrefined(run: SetRun, file: PlannedFile, error: SimtrueError | OSError) -> list[Entry]:
+    """Copy an image that cannot be refined. Raises the error again when it is not about this image."""
+    return _copy_or_fail(run, replace(file, written_as=file.name), _sentence(error))
+
+
+def _copy_or_fail(run: SetRun, file: PlannedFile, failure: str | None) -> list[Entry]:
+    try:
+        return _copy(run, file, failure)
     except (SimtrueError, OSError) as error:
         return [Entry(file.name, "failed", failure or _sentence(error))]
 
@@ -83,17 +102,18 @@ def _sentence(error: SimtrueError | OSError) -> str:
     return error.detail if isinstance(error, SimtrueError) else f"{error.strerror or error}."
 
 
-async def _in_codecs(run: SetRun, work: Callable[[], T]) -> T:
-    services = run.services
-    pool = services.background_codecs if run.background else services.codecs
-    return await asyncio.get_running_loop().run_in_executor(pool, work)
+async def in_codecs(run: SetRun, work: Callable[[], T]) -> T:
+    """What `work` returns in a thread for the codecs of this run."""
+    return await in_threads(run.services.background_codecs if run.background else run.services.codecs, work)
 
 
-def _read_job(run: SetRun, file: PlannedFile) -> ImageJob:
-    data = run.source.read(file.name)
-    base = file.name.rpartition("/")[2]
-    width, height = measure(data, filename=file.name, max_pixels=run.services.settings.max_pixels)
-    image = ImageRef(base, width, height)
+def job_of(run: SetRun, file: PlannedFile, data: bytes, size: tuple[int, int] | None = None) -> ImageJob:
+    """An image of the set with its annotations; `size` is its width and height, where they are known.
+
+    Raises what is wrong with the image as far as can be seen, or with reading its annotations.
+    """
+    width, height = size or measure(data, filename=file.name, max_pixels=run.services.settings.max_pixels)
+    image = ImageRef(file.name.rpartition("/")[2], width, height)
     geometry = None if file.annotations is None else file.annotations.read(image, run.source)
     return ImageJob(
         index=0,
@@ -122,7 +142,9 @@ def _copy(run: SetRun, file: PlannedFile, failure: str | None) -> list[Entry]:
     return entries
 
 
-def _write(run: SetRun, file: PlannedFile, before: bytes, refined: Sequence[RefinedImage]) -> list[Entry]:
+def write_results(
+    run: SetRun, file: PlannedFile, before: bytes, refined: Sequence[RefinedImage]
+) -> list[Entry]:
     """Write every variant, but not those that are to be dropped."""
     entries, digest = [], _digest(before)
     for image in refined:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -77,7 +77,8 @@ class FolderPlace:
         with open(self._path(name), "rb", opener=_at_once) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise OSError(errno.EINVAL, "It is no regular file", file.name)
-            self._refuse_outside(_path_of_opened(file), name)
+            if self.within is not None:
+                self._refuse_outside(_path_of_opened(file), name)
             yield file
 
     def exists(self, name: str) -> bool:
@@ -90,8 +91,9 @@ class FolderPlace:
         """A file that appears when the block ends well."""
         path = self._path(name)
         self._refuse_outside(path.parent, name)
-        make_folder(self.folder)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.parent.is_dir():
+            make_folder(self.folder)
+            path.parent.mkdir(parents=True, exist_ok=True)
         with named_at_the_end(path) as file:
             yield file
 
@@ -100,14 +102,16 @@ class FolderPlace:
         with self.writing(name) as file:
             file.write(data)
             if mode_of is not None:
-                keep_permissions(mode_of, Path(file.name))
+                keep_permissions(mode_of, file)
 
     def settle(self, names: Sequence[str]) -> None:
         """Bring files and the names of their folders to the disk."""
-        paths = [self._path(name) for name in names]
-        folders = {folder for path in paths for folder in self._folders_of(path)}
-        with ThreadPoolExecutor(min(_SETTLING_THREADS, len(paths) or 1)) as threads:
-            for _ in threads.map(_sync_file, paths):
+        folders = {
+            folder for name in _one_in_each_folder(names) for folder in self._folders_of(self._path(name))
+        }
+        parts = [names[start::_SETTLING_THREADS] for start in range(min(_SETTLING_THREADS, len(names)))]
+        with ThreadPoolExecutor(max(len(parts), 1)) as threads:
+            for _ in threads.map(self._sync_files, parts):
                 pass
             for _ in threads.map(sync_folder, folders):
                 pass
@@ -119,6 +123,10 @@ class FolderPlace:
             return path
         self._refuse_outside(path, name)
         return path.resolve()
+
+    def _sync_files(self, names: Sequence[str]) -> None:
+        for name in names:
+            _sync_file(self._path(name))
 
     def _path(self, name: str) -> Path:
         return self.folder / checked(name)
@@ -142,6 +150,10 @@ def is_below(path: Path, folders: Sequence[Path]) -> bool:
     """Whether a path, with its symbolic links resolved, is one of these resolved folders or below one."""
     real = Path(os.path.realpath(path))
     return any(real.is_relative_to(folder) for folder in folders)
+
+
+def _one_in_each_folder(names: Sequence[str]) -> Iterable[str]:
+    return {name.rpartition("/")[0]: name for name in names}.values()
 
 
 def _leads_to_folder(entry: os.DirEntry[str]) -> bool:

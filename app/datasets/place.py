@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -87,14 +87,21 @@ def copy(source: Place, name: str, target: Place, target_name: str) -> Digest:
         original = source.local(name)
         if original is not None and target.local(target_name) is not None:
             writing.flush()  # or it would change the time when it is closed
-            shutil.copystat(original, writing.name)
-            keep_permissions(original, Path(writing.name))
+            keep_permissions(original, writing)
+            _keep_times(original, writing)
     return Digest(hashing.hexdigest(), count)
 
 
-def keep_permissions(original: Path, written: Path) -> None:
-    """Give a file that was written here the permissions of another one. Raises OSError."""
-    written.chmod(original.stat().st_mode & _PERMISSIONS | _READABLE)
+def keep_permissions(original: Path, written: IO[bytes]) -> None:
+    """Give a file that is being written here the permissions of another one. Raises OSError."""
+    wanted = original.stat().st_mode & _PERMISSIONS | _READABLE
+    if os.fstat(written.fileno()).st_mode & _PERMISSIONS != wanted:  # a change costs more than a look
+        Path(written.name).chmod(wanted)
+
+
+def _keep_times(original: Path, written: IO[bytes]) -> None:
+    seen = original.stat()
+    os.utime(written.name, ns=(seen.st_atime_ns, seen.st_mtime_ns))
 
 
 def checked(name: str) -> str:

@@ -6,13 +6,22 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 from app.datasets.manifest import Entry
 from app.datasets.place import Place
 from app.datasets.set_plan import PlannedFile
 from app.jobs.request import JobRequest
 from app.pixel_budget import PixelBudget
-from app.set_refining import SetRun, refine_file
+from app.refining.devices import available_cores
+from app.set_groups import refine_group
+from app.set_refining import SetRun
+from app.settings import Settings
+from app.threads import in_threads
+
+LARGEST_GROUP: Final = 16
+SMALLEST_GROUP: Final = 4
+"""Files that go through the threads together."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +39,20 @@ class ChunkWork:
 
 @dataclass(frozen=True)
 class Room:
-    """What all chunks at work on one engine share: files in flight, and pixels decoded at once."""
+    """What all chunks at work on one engine share: groups of files in flight, and pixels decoded at once."""
 
-    files: asyncio.Semaphore
+    groups: asyncio.Semaphore
+    group_files: int
     pixels: PixelBudget
+
+    @classmethod
+    def of(cls, settings: Settings) -> Room:
+        """Enough for full batches while others are decoded and encoded, and for all threads that do that."""
+        threads = settings.background_codec_threads or available_cores()
+        files = 2 * settings.max_batch_images
+        group_files = min(max(files // (2 * threads), SMALLEST_GROUP), LARGEST_GROUP)
+        groups = max(files // group_files, 2 * threads)
+        return cls(asyncio.Semaphore(groups), group_files, PixelBudget(settings.max_pixels))
 
 
 async def refine_chunk(run: SetRun, files: Sequence[PlannedFile], room: Room) -> list[Entry]:
@@ -42,17 +61,17 @@ async def refine_chunk(run: SetRun, files: Sequence[PlannedFile], room: Room) ->
     Raises what ends a run (see `refine_file`); cancelling leaves no file half written.
     """
 
-    async def one(file: PlannedFile) -> list[Entry]:
-        async with room.files:
-            return await refine_file(run, file, room.pixels)
+    async def refine(some: Sequence[PlannedFile]) -> list[Entry]:
+        async with room.groups:
+            return await refine_group(run, some, room.pixels)
 
+    starts = range(0, len(files), room.group_files)
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(file)) for file in files]
+            tasks = [group.create_task(refine(files[i : i + room.group_files])) for i in starts]
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from failures
     entries = [entry for task in tasks for entry in task.result()]
     written = [entry.result for entry in entries if entry.after is not None]
-    settle = partial(run.target.settle, written)
-    await asyncio.get_running_loop().run_in_executor(run.services.background_codecs, settle)
+    await in_threads(run.services.background_codecs, partial(run.target.settle, written))
     return entries

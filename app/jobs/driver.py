@@ -34,6 +34,7 @@ from app.jobs.order import place_to_json
 from app.jobs.request import JobRequest
 from app.jobs.tally import tally
 from app.settings import Settings
+from app.threads import in_threads
 from model.files import DISK_FULL
 
 WAITED_FOR: Final = (StorageFull, PlaceUnavailable, ModelNotServed, LedgerUnavailable)
@@ -248,11 +249,13 @@ class Driver:
 
     async def _refine(self, way: _Way, number: int) -> None:
         """A chunk, unless its record is there and only the ledger does not know yet."""
-        if not await _in_thread(way.folder.done(number).exists):
+        if await _in_thread(way.folder.done(number).exists):
+            counts = await _in_thread(lambda: tally(way.folder.read_done(number)))
+        else:
             entries = await self._entries_of(way, number)
             with _naming_full_disk():
                 await _in_thread(way.folder.write_done, number, entries)
-        counts = await _in_thread(lambda: tally(way.folder.read_done(number)))
+            counts = tally(entries)
         await _in_thread(self._ledger.finish_chunk, way.id, self._owner, number, counts)
         await self._tell_progress(way.id)
 
@@ -331,13 +334,7 @@ class Driver:
 
 
 async def _in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """What was begun is over afterwards, also for who is cancelled meanwhile: a thread cannot be stopped."""
-    begun = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
-    try:
-        return await asyncio.shield(begun)
-    except asyncio.CancelledError:
-        await asyncio.wait([begun])
-        raise
+    return await in_threads(None, partial(work, *args, **kwargs))
 
 
 @contextmanager

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Final
 
 from app.datasets.manifest import Entry
 from app.errors import ModelNotServed
 from app.jobs.chunk import ChunkWork, Room, refine_chunk
 from app.jobs.request import PinnedModel
-from app.pixel_budget import PixelBudget
 from app.refining.models import ServedModel
 from app.services import Services
 from app.set_refining import SetRun
@@ -25,9 +23,7 @@ class LocalExecutor:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        settings = services.settings
-        in_flight = asyncio.Semaphore(2 * settings.max_batch_images)
-        self._room = Room(in_flight, PixelBudget(settings.max_pixels))
+        self._room = Room.of(services.settings)
         self._held: dict[PinnedModel, ServedModel] = {}
 
     async def refine(self, work: ChunkWork) -> list[Entry]:
