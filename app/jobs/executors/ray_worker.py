@@ -69,6 +69,10 @@ class RayWorker:
             self._chunks -= 1
             self._asked_s = time.monotonic()
 
+    def close(self) -> None:
+        """Close the services; a worker in a cluster has no such end."""
+        self._open.close()
+
     async def _opened(self) -> tuple[LocalExecutor, Services]:
         async with self._opening:
             if self._executor is None or self._services is None:
@@ -94,7 +98,7 @@ class RayWorker:
 def _seen_from_here(work: ChunkWork) -> ChunkWork:
     """The work, where it can be done on this machine: results in a folder of its own would be lost.
 
-    Raises PlaceUnavailable. Dropped images, which are only for the report, go where there is a place for them.
+    Raises PlaceUnavailable. Dropped images, only for the report, go where there is a place for them.
     """
     for place in (work.source, work.target):
         if isinstance(place, FolderPlace) and not place.folder.is_dir():
