@@ -167,7 +167,7 @@ class Replica:
         self.until(job_id, lambda job: job["state"] == "done")
         packed = self.client.get(f"/jobs/{job_id}/result").raise_for_status().content
         manifest = self.client.get(f"/jobs/{job_id}/manifest").raise_for_status().content
-        return unpacked(packed), manifest
+        return _unpacked(packed), manifest
 
     def states(self, job_id: str) -> list[str]:
         """The states that a finished job went through."""
@@ -181,10 +181,16 @@ class Replica:
         return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in found}
 
 
-def unpacked(archive: bytes) -> dict[str, bytes]:
+def _unpacked(archive: bytes) -> dict[str, bytes]:
     """The files in a zip."""
     with zipfile.ZipFile(io.BytesIO(archive)) as opened:
         return {name: opened.read(name) for name in opened.namelist()}
+
+
+@pytest.fixture(scope="session")
+def unpacked() -> Callable[[bytes], dict[str, bytes]]:
+    """The function `_unpacked`."""
+    return _unpacked
 
 
 @pytest.fixture(scope="session")
