@@ -94,6 +94,14 @@ class ModelNotServed(SimtrueError):
     """A job needs a model that is not served right now."""
 
 
+class ClusterUnavailable(SimtrueError):
+    """No worker of the Ray cluster can be reached, or none is ready; later one may be."""
+
+
+class WorkerLost(SimtrueError):
+    """The process or the machine that refined a chunk is gone, perhaps because of that very chunk."""
+
+
 class ShuttingDown(SimtrueError):
     """The service is stopping and takes no new work."""
 

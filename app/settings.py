@@ -31,6 +31,7 @@ MAX_URL_CHARACTERS = 2048
 DATABASE_SCHEMES = ("sqlite", "postgresql", "postgres", "postgresql+psycopg")
 
 Device = Literal["auto", "cpu", "cuda"]
+Executor = Literal["local", "ray"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
@@ -190,6 +191,18 @@ class Settings(BaseSettings):
         le=1 << 50,
         description="Most bytes of results that are kept; the oldest finished jobs are deleted first.",
     )
+    executor: Executor = Field(
+        "local", description="Who refines the chunks of jobs: this process, or workers in a Ray cluster."
+    )
+    ray_address: Annotated[str, Field(pattern=r"^ray://[^/\s]+:[0-9]+$")] | None = Field(
+        None, description="Ray's client port, like `ray://ray-head:10001`; needed where EXECUTOR is ray."
+    )
+    ray_gpus_per_worker: float = Field(
+        1.0, gt=0, le=1, description="GPUs of a Ray worker; less than 1 lets several share one."
+    )
+    ray_cpus_per_worker: int = Field(
+        8, ge=1, le=1024, description="Processor threads of a Ray worker where the cluster has no GPUs."
+    )
     log_level: LogLevel = Field("info", description="Least severe message that is logged.")
     source_roots: Folders = Field(
         (),
@@ -242,6 +255,15 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"{ENV_PREFIX}MAX_QUEUE_PIXELS is {self.max_queue_pixels}, but must be at least "
                 f"{ENV_PREFIX}MAX_PIXELS ({self.max_pixels}), or the largest image could never be taken"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_cluster_has_an_address(self) -> Self:
+        if self.executor == "ray" and self.ray_address is None:
+            raise ValueError(
+                f"{ENV_PREFIX}EXECUTOR is ray, so {ENV_PREFIX}RAY_ADDRESS must say where, "
+                "like ray://ray-head:10001"
             )
         return self
 

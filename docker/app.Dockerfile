@@ -5,6 +5,7 @@
 #
 # BASE_IMAGE brings the CUDA 13 and cuDNN 9 libraries that ONNX Runtime's CUDA provider loads; any Debian or Ubuntu
 # with Python 3.11 or newer (its own or apt's) will do, and one without CUDA gives a service for the processor.
+# EXTRAS are those of pyproject.toml: PostgreSQL and S3 for jobs, and for a cluster `postgres,ray,s3`.
 ARG BASE_IMAGE=nvidia/cuda:13.0.1-cudnn-runtime-ubuntu24.04
 
 FROM ${BASE_IMAGE} AS python
@@ -22,12 +23,14 @@ RUN /opt/simtrue/bin/pip install -c constraints.txt pip setuptools
 COPY pyproject.toml README.md LICENSE ./
 COPY app app
 COPY model model
-RUN /opt/simtrue/bin/pip install --no-build-isolation -c constraints.txt . \
+ARG EXTRAS=postgres,s3
+RUN /opt/simtrue/bin/pip install --no-build-isolation -c constraints.txt ".[${EXTRAS}]" \
     && rm /opt/simtrue/bin/simtrue-train
 
 FROM python
 RUN groupadd --gid 10001 simtrue \
-    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin simtrue
+    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin simtrue \
+    && install -d -o 10001 -g 10001 /var/lib/simtrue
 COPY --from=build /opt/simtrue /opt/simtrue
 # A named volume that is still empty when it is first mounted here starts with these models.
 COPY --chown=10001:10001 app/bundled/models /models
@@ -35,7 +38,8 @@ ENV PATH=/opt/simtrue/bin:${PATH} \
     HOME=/tmp \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
-    SIMTRUE_MODELS=/models
+    SIMTRUE_MODELS=/models \
+    SIMTRUE_DATA=/var/lib/simtrue
 USER 10001:10001
 WORKDIR /tmp
 EXPOSE 8000

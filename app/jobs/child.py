@@ -15,8 +15,8 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from app import errors
 from app.errors import SimtrueError, StorageFull
+from app.jobs.order import error_of
 from model.files import DISK_FULL
 
 Order = Mapping[str, Any]
@@ -62,8 +62,7 @@ async def ask_child(module: str, order: Order) -> dict[str, Any]:
 def _result_of(answer: dict[str, Any]) -> dict[str, Any]:
     if "error" not in answer:
         return answer
-    kind = getattr(errors, str(answer["error"]), SimtrueError)
-    raise kind(str(answer["detail"]))
+    raise error_of(answer)
 
 
 def carry_out(work: Callable[[Order], Mapping[str, object]]) -> None:

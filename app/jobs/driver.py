@@ -17,6 +17,7 @@ from app.datasets.manifest import Entry
 from app.datasets.place import Place
 from app.datasets.sources import open_destination, open_source
 from app.errors import (
+    ClusterUnavailable,
     JobStateConflict,
     LedgerUnavailable,
     ModelNotServed,
@@ -24,6 +25,7 @@ from app.errors import (
     PlaceUnavailable,
     SimtrueError,
     StorageFull,
+    WorkerLost,
 )
 from app.jobs.child import ask_child
 from app.jobs.chunk import ChunkWork
@@ -37,13 +39,15 @@ from app.settings import Settings
 from app.threads import in_threads
 from model.files import DISK_FULL
 
-WAITED_FOR: Final = (StorageFull, PlaceUnavailable, ModelNotServed, LedgerUnavailable)
+WAITED_FOR: Final = (StorageFull, PlaceUnavailable, ModelNotServed, ClusterUnavailable, LedgerUnavailable)
 """What passes without anybody's doing, or by somebody's who reads the sentence; the job then goes on."""
 FIRST_WAIT_S: Final = 1.0
 LONGEST_WAIT_S: Final = 60.0
 MOST_DEATHS: Final = 5
 """Of children, or of the driver itself: a job that ended them so often is not tried again."""
 PROGRESS_EVERY_S: Final = 1.0
+SLOTS_AGAIN_S: Final = 5.0
+"""How soon a job makes use of an executor that has grown."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -53,11 +57,16 @@ _log = logging.getLogger(__name__)
 class Executor(Protocol):
     """Who refines chunks."""
 
-    slots: int
-    """Chunks at once."""
+    @property
+    def slots(self) -> int:
+        """Chunks at once; more or fewer as time goes by."""
+        ...
 
     async def refine(self, work: ChunkWork) -> list[Entry]:
-        """Refine a chunk; what became of its files, in their order, once their results cannot be lost."""
+        """Refine a chunk; what became of its files, in their order, once their results cannot be lost.
+
+        Raises WorkerLost when the process that did it ended.
+        """
         ...
 
     async def close(self) -> None:
@@ -233,12 +242,11 @@ class Driver:
         try:
             async for number in self._waiting(way.id):
                 at_work.add(asyncio.ensure_future(self._refine(way, number)))
-                if len(at_work) >= self._executor.slots:
-                    at_work = await _some_done(at_work, asyncio.FIRST_COMPLETED)
+                while len(at_work) >= self._executor.slots:
+                    at_work = await _some_done(at_work, asyncio.FIRST_COMPLETED, SLOTS_AGAIN_S)
             await _some_done(at_work, asyncio.ALL_COMPLETED)
         finally:
-            for task in at_work:
-                await _stopped(task)
+            await asyncio.gather(*map(_stopped, at_work))
 
     async def _waiting(self, job_id: str) -> AsyncIterator[int]:
         last = -1
@@ -261,26 +269,29 @@ class Driver:
 
     async def _entries_of(self, way: _Way, number: int) -> list[Entry]:
         """What becomes of the files of a chunk; one that ends its process again and again is given up."""
-        attempt = await _in_thread(self._ledger.start_chunk, way.id, self._owner, number)
         files = await _in_thread(way.folder.read_chunk, number)
-        if attempt > self._settings.job_chunk_attempts:
-            reason = f"Refining ended its process {attempt - 1} times at this file, or at one beside it."
-            return [Entry(file.name, "failed", reason) for file in files]
+        kept = FolderPlace(way.folder.dropped)
+        work = ChunkWork(way.id, number, way.request, way.source, way.target, files, kept)
+        while True:
+            attempt = await _in_thread(self._ledger.start_chunk, way.id, self._owner, number)
+            if attempt > self._settings.job_chunk_attempts:
+                reason = f"Refining ended its process {attempt - 1} times at this file, or at one beside it."
+                return [Entry(file.name, "failed", reason) for file in files]
+            try:
+                return await self._refined(work)
+            except WorkerLost as error:
+                _log.warning("job %s, chunk %d is begun again: %s", way.id, number, error.detail)
+
+    async def _refined(self, work: ChunkWork) -> list[Entry]:
+        """Of an attempt that ends in good order, however it ends, the ledger does not keep count."""
         try:
             with _naming_full_disk():
-                work = ChunkWork(
-                    way.id,
-                    number,
-                    way.request,
-                    way.source,
-                    way.target,
-                    files,
-                    FolderPlace(way.folder.dropped),
-                )
                 return await self._executor.refine(work)
+        except WorkerLost:
+            raise
         except BaseException:
-            with suppress(SimtrueError):  # it did not end its process
-                await asyncio.shield(_in_thread(self._ledger.stop_chunk, way.id, self._owner, number))
+            with suppress(SimtrueError):
+                await asyncio.shield(_in_thread(self._ledger.stop_chunk, work.job, self._owner, work.number))
             raise
 
     async def _tell_progress(self, job_id: str) -> None:
@@ -348,11 +359,13 @@ def _naming_full_disk() -> Iterator[None]:
         raise
 
 
-async def _some_done(tasks: set[asyncio.Task[None]], when: str) -> set[asyncio.Task[None]]:
+async def _some_done(
+    tasks: set[asyncio.Task[None]], when: str, timeout_s: float | None = None
+) -> set[asyncio.Task[None]]:
     """Wait, raise what one raised, and hand back those that still work."""
     if not tasks:
         return tasks
-    done, pending = await asyncio.wait(tasks, return_when=when)
+    done, pending = await asyncio.wait(tasks, return_when=when, timeout=timeout_s)
     for task in done:
         task.result()
     return pending

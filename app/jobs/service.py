@@ -166,7 +166,11 @@ class Jobs:
 
     def _executor(self) -> Executor:
         from app.jobs.executors.local import LocalExecutor
+        from app.jobs.executors.ray import RayExecutor
+        from app.jobs.executors.ray_cluster import RayCluster
 
+        if self.settings.executor == "ray":
+            return RayExecutor(RayCluster(self.settings), clock_s=time.monotonic)
         return LocalExecutor(self._services)
 
     def _tell(self, problem: str, ledger: Ledger | None = None) -> None:

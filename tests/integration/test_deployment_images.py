@@ -214,6 +214,7 @@ class Replay:
     def build(self) -> None:
         """Run every stage; raises CalledProcessError with the output of a command that fails."""
         for stage in self.stages:
+            self.arguments = dict(given.split("=", 1) for given in stage.all("ARG"))
             for keyword, rest in stage.instructions:
                 if keyword == "RUN" and not any(word in rest for word in NEEDS_ROOT):
                     self._shell(rest)
@@ -241,6 +242,7 @@ class Replay:
         done = subprocess.run(
             ["sh", "-ec", self._here(command)],
             cwd=self.root / "src",
+            env=os.environ | self.arguments,
             capture_output=True,
             text=True,
             check=False,
@@ -259,7 +261,7 @@ class Replay:
                 shutil.copy(origin, place / target)
 
     def _here(self, text: str) -> str:
-        return re.sub(r"(?<![\w./])/(opt/simtrue|models|tmp)\b", rf"{self.root}/\1", text)
+        return re.sub(r"(?<![\w./])/(opt/simtrue|var/lib/simtrue|models|tmp)\b", rf"{self.root}/\1", text)
 
 
 def _sources(copy: str) -> list[str]:

@@ -1,0 +1,149 @@
+"""What a driver does when those who refine its chunks are lost, away, or more than before."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from app.datasets.manifest import Entry
+from app.datasets.set_plan import PlannedFile
+from app.errors import ClusterUnavailable, WorkerLost
+from app.jobs import driver as driver_module
+from app.jobs.chunk import ChunkWork
+from app.jobs.driver import Driver
+from app.jobs.folder import JobFolder
+from app.jobs.job import Job, NewJob, new_job_id
+from app.jobs.ledger import Ledger
+from app.jobs.open_ledger import open_ledger
+from app.jobs.request import JobRequest, PinnedModel
+from app.settings import Settings
+
+OWNER = "me"
+CHUNKS = 4
+
+
+class Workers:
+    """An executor of one's own making; `refines` makes an entry or raises."""
+
+    def __init__(self, refines: Callable[[ChunkWork], list[Entry]], slots: int = 1) -> None:
+        self.slots = slots
+        self.begun: list[int] = []
+        self._refines = refines
+
+    async def refine(self, work: ChunkWork) -> list[Entry]:
+        self.begun.append(work.number)
+        await asyncio.sleep(0)
+        return self._refines(work)
+
+    async def close(self) -> None: ...
+
+
+def copied(work: ChunkWork) -> list[Entry]:
+    return [Entry(file.name, "copied") for file in work.files]
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    with open_ledger(f"sqlite:///{tmp_path}/ledger.sqlite") as opened:
+        yield opened
+
+
+@pytest.fixture
+def job(ledger: Ledger, tmp_path: Path) -> Job:
+    """A job of ours that is running: CHUNKS chunks of one file each, which are only to be copied."""
+    request = JobRequest(model=PinnedModel(name="tiny", version=1, sha256="0" * 64), archive="a.zip")
+    new = NewJob(new_job_id(time.time, os.urandom), request.model_dump_json(), "digest")
+    ledger.submit(new)
+    ledger.claim(OWNER)
+    ledger.advance(new.id, OWNER, "preparing")
+    folder = JobFolder(tmp_path / "jobs" / new.id)
+    for path in (folder.source, folder.result):
+        path.mkdir(parents=True)
+    for number in range(CHUNKS):
+        folder.write_chunk(number, [PlannedFile("copy", f"{number}.txt", f"{number}.txt")])
+    folder.prepared.write_text(json.dumps({"problems": []}))
+    return ledger.plan_chunks(new.id, OWNER, CHUNKS, files=CHUNKS, images=0)
+
+
+def drive(ledger: Ledger, job: Job, workers: Workers, folder: Path, **given: object) -> Job:
+    settings = Settings(data=folder, **given)
+    driver = Driver(ledger, workers, settings, OWNER, clock_s=time.monotonic)
+    asyncio.run(asyncio.wait_for(driver.drive(job), 60))
+    return ledger.get(job.id)
+
+
+def test_a_chunk_whose_worker_is_lost_is_begun_again(ledger: Ledger, job: Job, tmp_path: Path) -> None:
+    losses = [WorkerLost("A machine is gone.")]
+
+    def refines(work: ChunkWork) -> list[Entry]:
+        if work.number == 2 and losses:
+            raise losses.pop()
+        return copied(work)
+
+    workers = Workers(refines)
+    done = drive(ledger, job, workers, tmp_path)
+
+    assert (done.state, done.counts.copied, done.counts.failed) == ("done", CHUNKS, 0)
+    assert workers.begun == [0, 1, 2, 2, 3]
+
+
+def test_a_chunk_that_ends_every_worker_is_given_up_and_the_others_are_done(
+    ledger: Ledger, job: Job, tmp_path: Path
+) -> None:
+    def refines(work: ChunkWork) -> list[Entry]:
+        if work.number == 2:
+            raise WorkerLost("It is gone.")
+        return copied(work)
+
+    workers = Workers(refines)
+    done = drive(ledger, job, workers, tmp_path, job_chunk_attempts=3)
+
+    assert (done.state, done.counts.copied) == ("done", CHUNKS - 1)
+    assert list(done.counts.failures) == [
+        "Refining ended its process 3 times at this file, or at one beside it."
+    ]
+    assert workers.begun.count(2) == 3
+
+
+def test_a_cluster_that_is_away_is_waited_for_and_counts_as_no_attempt(
+    ledger: Ledger, job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver_module, "FIRST_WAIT_S", 0.001)
+    said: list[str] = []
+    absences = [ClusterUnavailable("The cluster is away.")] * 5
+
+    def refines(work: ChunkWork) -> list[Entry]:
+        said.append(ledger.get(job.id).detail)
+        if absences:
+            raise absences.pop()
+        return copied(work)
+
+    done = drive(ledger, job, Workers(refines), tmp_path, job_chunk_attempts=1)
+
+    assert (done.state, done.counts.copied, done.counts.failed) == ("done", CHUNKS, 0)
+    assert said[1] == "The cluster is away."
+    assert not done.waiting
+
+
+def test_slots_that_come_while_chunks_are_in_work_are_used(
+    ledger: Ledger, job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver_module, "SLOTS_AGAIN_S", 0.01)
+    all_begun = asyncio.Event()
+
+    class Growing(Workers):
+        async def refine(self, work: ChunkWork) -> list[Entry]:
+            self.begun.append(work.number)
+            self.slots = CHUNKS
+            if len(self.begun) == CHUNKS:
+                all_begun.set()
+            await all_begun.wait()
+            return copied(work)
+
+    assert drive(ledger, job, Growing(copied), tmp_path).state == "done"
