@@ -198,7 +198,7 @@ class Settings(BaseSettings):
         None, description="Ray's client port, like `ray://ray-head:10001`; needed where EXECUTOR is ray."
     )
     ray_gpus_per_worker: float = Field(
-        1.0, gt=0, le=1, description="GPUs of a Ray worker; less than 1 lets several share one."
+        1.0, ge=0.01, le=1, description="GPUs of a Ray worker; less than 1 lets several share one."
     )
     ray_cpus_per_worker: int = Field(
         8, ge=1, le=1024, description="Processor threads of a Ray worker where the cluster has no GPUs."
