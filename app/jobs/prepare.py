@@ -45,7 +45,7 @@ def prepare(order: Order) -> dict[str, object]:
 
 
 def _source(folder: JobFolder, order: Order, archive: str | None) -> Place:
-    """Where the set is; an upload, named `archive` by its sender, is unpacked first. Raises InvalidArchive."""
+    """Where the set is; an upload, which its sender calls `archive`, is unpacked. Raises InvalidArchive."""
     if order["source"] is not None:
         return place_of(order["source"])
     if not folder.source.exists():
