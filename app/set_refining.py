@@ -74,7 +74,7 @@ async def refine_read(run: SetRun, file: PlannedFile, job: ImageJob, budget: Pix
 def read_or_copy(run: SetRun, file: PlannedFile) -> list[Entry] | ImageJob:
     """An image that is to be refined, read and measured; any other file is done already."""
     if file.problem is not None:
-        return [Entry(file.name, "failed", f"Left out: {file.problem}.")]
+        return _failed(run, file, f"Left out: {file.problem}.")
     if file.action == "copy":
         return _copy_or_fail(run, file, None)
     try:
@@ -92,7 +92,17 @@ def _copy_or_fail(run: SetRun, file: PlannedFile, failure: str | None) -> list[E
     try:
         return _copy(run, file, failure)
     except (SimtrueError, OSError) as error:
-        return [Entry(file.name, "failed", failure or _sentence(error))]
+        return _failed(run, file, failure or _sentence(error))
+
+
+def _failed(run: SetRun, file: PlannedFile, reason: str) -> list[Entry]:
+    """Of a file that is in none of the sets of variants."""
+    return failed_entries(file, reason, run.options.variants)
+
+
+def failed_entries(file: PlannedFile, reason: str, variants: int) -> list[Entry]:
+    """What is told of a file that is not in the result, once for each variant."""
+    return [Entry(file.name, "failed", reason)] * variants
 
 
 def _sentence(error: SimtrueError | OSError) -> str:

@@ -247,7 +247,7 @@ def _parts_of_set(
             if (meant := wanted.meant(named, name)) is None:
                 missing += 1
             else:
-                found.setdefault(meant, []).append((PurePosixPath(name).name, part))
+                found.setdefault(meant, []).append((name, part))
         if missing:
             index.problems.append(
                 f"{name} names {missing} images that are not in the set, or more than once."

@@ -54,8 +54,8 @@ class JsonBeside:
 
     @property
     def where(self) -> str:
-        """Its name."""
-        return _base(self.name)
+        """Its path below the set."""
+        return self.name
 
     def read(self, image: ImageRef, files: Files) -> ImageGeometry:
         """By whichever reader knows it."""
@@ -76,8 +76,8 @@ class VocFile:
 
     @property
     def where(self) -> str:
-        """Its name."""
-        return _base(self.name)
+        """Its path below the set."""
+        return self.name
 
     def read(self, image: ImageRef, files: Files) -> ImageGeometry:
         """Its boxes; nothing from XML of another kind."""
@@ -101,8 +101,8 @@ class TextFile:
 
     @property
     def where(self) -> str:
-        """Its name."""
-        return _base(self.name)
+        """Its path below the set."""
+        return self.name
 
     def read(self, image: ImageRef, files: Files) -> ImageGeometry:
         """Its objects; nothing from text of another kind."""
@@ -221,7 +221,3 @@ def _read_part(part: JsonValue | ET.Element, image: ImageRef) -> ImageGeometry:
         return collector.finish()
     (found,) = read_geometry(part, [image]).images
     return found
-
-
-def _base(name: str) -> str:
-    return name.rpartition("/")[2]

@@ -35,6 +35,7 @@ from app.jobs.ledger import Ledger
 from app.jobs.order import place_to_json
 from app.jobs.request import JobRequest
 from app.jobs.tally import tally
+from app.set_refining import failed_entries
 from app.settings import Settings
 from app.threads import in_threads
 from model.files import DISK_FULL
@@ -67,6 +68,10 @@ class Executor(Protocol):
 
         Raises WorkerLost when the process that did it ended.
         """
+        ...
+
+    def end(self, job: str) -> None:
+        """Nothing more of this job will come from here."""
         ...
 
     async def close(self) -> None:
@@ -127,6 +132,7 @@ class Driver:
         finally:
             await _stopped(work)
             await _stopped(beating)
+            self._executor.end(job.id)
 
     async def _beat_until_cancelled(self, job_id: str) -> bool:
         """Show that this owner lives; True when the job is to end, False when it has. Raises NotOwner."""
@@ -276,7 +282,8 @@ class Driver:
             attempt = await _in_thread(self._ledger.start_chunk, way.id, self._owner, number)
             if attempt > self._settings.job_chunk_attempts:
                 reason = f"Refining ended its process {attempt - 1} times at this file, or at one beside it."
-                return [Entry(file.name, "failed", reason) for file in files]
+                variants = way.request.options.variants
+                return [entry for file in files for entry in failed_entries(file, reason, variants)]
             try:
                 return await self._refined(work)
             except WorkerLost as error:

@@ -9,7 +9,7 @@ from itertools import islice
 from sqlalchemy import Connection, delete, func, or_, select
 from sqlalchemy.exc import IntegrityError
 
-from app.errors import IdempotencyConflict, InvalidRequest, JobStateConflict, NotOwner
+from app.errors import IdempotencyConflict, InvalidRequest, JobStateConflict, NotOwner, TooManyJobs
 from app.jobs import chunk_rows
 from app.jobs.counts import Counts
 from app.jobs.job import ACTIVE, FINISHED, Chunk, Event, Job, JobPage, Lease, NewJob, State, is_job_id
@@ -39,16 +39,19 @@ class Ledger:
         """The database's URL, without its password."""
         return self._transactions.name
 
-    def submit(self, new: NewJob) -> tuple[Job, bool]:
+    def submit(self, new: NewJob, most_queued: int | None = None) -> tuple[Job, bool]:
         """Write down a new job, or find the one that was submitted before with the same idempotency key.
 
         The flag says whether the job is the new one. Raises IdempotencyConflict when the earlier request
-        asked for something else.
+        asked for something else, and TooManyJobs when as many as `most_queued` wait for somebody to begin.
         """
         assert is_job_id(new.id), new.id
         try:
             with self._transactions.writing() as connection:
-                job = find_earlier(connection, new) or write_down(connection, new, self._clock())
+                job = find_earlier(connection, new)
+                if job is None:
+                    _refuse_full_queue(connection, most_queued)
+                    job = write_down(connection, new, self._clock())
         except IntegrityError:  # another process was faster
             with self._transactions.reading() as connection:
                 earlier = find_earlier(connection, new)
@@ -300,6 +303,14 @@ class Ledger:
                 )
             assert 0 <= number < job.chunks, (number, job.chunks)
             yield connection, job
+
+
+def _refuse_full_queue(connection: Connection, most_queued: int | None) -> None:
+    if most_queued is None:
+        return
+    queued = connection.execute(select(func.count()).where(jobs.c.state == "queued")).scalar_one()
+    if queued >= most_queued:
+        raise TooManyJobs(f"{queued} jobs wait already; try again when some of them are done.")
 
 
 def _check_owner(job: Job, owner: str) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
-from app.errors import LedgerUnavailable, ShuttingDown, SimtrueError, TooManyJobs
+from app.errors import LedgerUnavailable, ShuttingDown, SimtrueError
 from app.jobs.folder import JobFolder
 from app.jobs.job import Job, NewJob, State, new_job_id
 from app.jobs.request import JobRequest
@@ -88,13 +88,9 @@ class Jobs:
     def submit(
         self, job_id: str, request: JobRequest, archive_sha256: str | None, idempotency_key: str | None
     ) -> tuple[Job, bool]:
-        """Accept a job for good; see `Ledger.submit`. Raises TooManyJobs when too many wait already."""
-        ledger = self.ledger()
-        waiting = ledger.tally().get("queued", 0)
-        if waiting >= self.settings.max_queued_jobs:
-            raise TooManyJobs(f"{waiting} jobs wait already; try again when some of them are done.")
-        digest = request.digest(archive_sha256)
-        accepted = ledger.submit(NewJob(job_id, request.model_dump_json(), digest, idempotency_key))
+        """Accept a job for good; see `Ledger.submit`. Raises TooManyJobs."""
+        new = NewJob(job_id, request.model_dump_json(), request.digest(archive_sha256), idempotency_key)
+        accepted = self.ledger().submit(new, self.settings.max_queued_jobs)
         self.wake()
         return accepted
 

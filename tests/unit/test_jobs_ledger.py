@@ -5,7 +5,14 @@ import os
 
 import pytest
 
-from app.errors import IdempotencyConflict, InvalidRequest, JobStateConflict, NotOwner, UnknownJob
+from app.errors import (
+    IdempotencyConflict,
+    InvalidRequest,
+    JobStateConflict,
+    NotOwner,
+    TooManyJobs,
+    UnknownJob,
+)
 from app.jobs import ledger as ledger_module
 from app.jobs.counts import Counts
 from app.jobs.job import FINISHED, FOLLOWERS, Chunk, Lease, NewJob, new_job_id
@@ -519,3 +526,16 @@ def test_jobs_that_ended_long_ago_expire_oldest_first(ledger, three_done):
 @pytest.mark.parametrize(("keep_bytes", "gone"), [(30, 0), (29, 1), (20, 1), (9, 3), (0, 3)])
 def test_jobs_beyond_the_bytes_to_keep_expire_oldest_first(ledger, three_done, keep_bytes, gone):
     assert ledger.expired(0.0, keep_bytes) == tuple(three_done[:gone])
+
+
+def test_a_full_queue_refuses_new_jobs_but_not_a_request_that_was_accepted_before(ledger, clock):
+    def send(key):
+        return ledger.submit(NewJob(new_job_id(clock, os.urandom), "{}", "d", key), most_queued=1)
+
+    first, _ = send("mine")
+    with pytest.raises(TooManyJobs, match="1 jobs wait already"):
+        send("another")
+    assert send("mine") == (first, False)
+    ledger.claim("me")
+    ledger.advance(first.id, "me", "preparing")
+    assert send("another")[1], "the first does not wait any more"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Final
 
 from app.datasets.manifest import Entry
@@ -15,6 +16,9 @@ from app.set_refining import SetRun
 CHUNKS_AT_ONCE: Final = 2
 """While one chunk is brought to the disk and recorded, the next keeps the engine busy."""
 
+MOST_HELD: Final = 256
+"""Jobs whose refiners are held; most share one."""
+
 
 class LocalExecutor:
     """Owns the share of this process's engine that jobs may use; for one event loop."""
@@ -24,13 +28,13 @@ class LocalExecutor:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._room = Room.of(services.settings)
-        self._held: dict[PinnedModel, ServedModel] = {}
+        self._held: OrderedDict[str, ServedModel] = OrderedDict()
 
     async def refine(self, work: ChunkWork) -> list[Entry]:
         """Refine a chunk. Raises ModelNotServed, and what `refine_chunk` raises."""
         run = SetRun(
             services=self._services,
-            model=self._model(work.request.model),
+            model=self._model(work.job, work.request.model),
             options=work.request.options.refine_options(),
             source=work.source,
             target=work.target,
@@ -40,18 +44,19 @@ class LocalExecutor:
         )
         return await refine_chunk(run, work.files, self._room)
 
-    def forget(self, model: PinnedModel) -> None:
-        """Let go of a model when no job needs it any more."""
-        self._held.pop(model, None)
+    def end(self, job: str) -> None:
+        """Let go of the refiner of a job."""
+        self._held.pop(job, None)
 
     async def close(self) -> None:
         """Nothing of its own to close."""
 
-    def _model(self, pinned: PinnedModel) -> ServedModel:
+    def _model(self, job: str, pinned: PinnedModel) -> ServedModel:
         """The very refiner of the job; once found it is held, so that a newer version does not change it."""
-        held = self._held.get(pinned)
-        if held is None:
-            held = self._held[pinned] = served_as(self._services, pinned)
+        held = self._held.pop(job, None) or served_as(self._services, pinned)
+        self._held[job] = held
+        while len(self._held) > MOST_HELD:  # of jobs whose end nobody told
+            self._held.popitem(last=False)
         return held
 
 

@@ -69,6 +69,9 @@ class RayExecutor:
             self._in_flight -= 1
             self._asked_s = self._clock_s()
 
+    def end(self, job: str) -> None:
+        """Workers let go of refiners by themselves."""
+
     async def close(self) -> None:
         """Let go of the cluster; other replicas go on using its workers."""
         if self._following is not None:
