@@ -14,6 +14,7 @@ from pathlib import Path
 
 from app.datasets.folder_place import FolderPlace
 from app.datasets.set_plan import PlannedFile
+from app.errors import ClusterUnavailable
 from app.jobs.chunk import ChunkWork
 from app.jobs.driver import Executor
 from app.jobs.executors.local import LocalExecutor
@@ -53,8 +54,7 @@ async def _compare(services: Services, folder: Path, chunks: int) -> None:
     through_ray = RayExecutor(RayCluster(services.settings), clock_s=time.monotonic)
     ways: dict[str, Executor] = {"local": LocalExecutor(services), "through Ray": through_ray}
     took_ms: dict[str, list[float]] = {name: [] for name in ways}
-    for executor in ways.values():
-        await executor.refine(work)
+    await _until_it_works(through_ray, work)
     for _ in range(chunks):
         for name, executor in ways.items():
             begun_s = time.perf_counter()
@@ -64,6 +64,17 @@ async def _compare(services: Services, folder: Path, chunks: int) -> None:
     for name, times_ms in took_ms.items():
         median_ms, least_ms = statistics.median(times_ms), min(times_ms)
         sys.stdout.write(f"{name:12} {FILES} files: median {median_ms:.1f} ms, least {least_ms:.1f} ms\n")
+
+
+async def _until_it_works(executor: Executor, work: ChunkWork) -> None:
+    """Ray's client port opens some seconds after the cluster is there, and a worker loads its models."""
+    while True:
+        try:
+            await executor.refine(work)
+        except ClusterUnavailable:
+            await asyncio.sleep(1)
+        else:
+            return
 
 
 def _work(services: Services, folder: Path) -> ChunkWork:

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -131,11 +132,17 @@ class Replica:
         """Send it a signal."""
         self.process.send_signal(number)
 
+    def freeze(self) -> None:
+        """Stop it where it is, and wait until each of its threads stands still."""
+        self.send(signal.SIGSTOP)
+        threads = Path(f"/proc/{self.process.pid}/task")
+        while any(_state(stat) != "T" for stat in threads.glob("*/stat")):
+            time.sleep(0.01)
+
     def end(self) -> None:
         """Kill it, if it lives."""
         self.process.kill()
         self.process.wait()
-        Path(f"/tmp/w/raytmp/log{self.process.pid}").write_text(self.said())  # XXX
         assert self.process.stdout is not None
         self.process.stdout.close()
         self._output.close()
@@ -179,6 +186,11 @@ class Replica:
         """The records of done chunks: name to inode and time, which change when one is done again."""
         found = (path for path in (self.data / "jobs" / job_id / "done").glob("*.jsonl"))
         return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in found}
+
+
+def _state(stat: Path) -> str:
+    """Of a thread; its name, in brackets before it, may hold anything."""
+    return stat.read_text().rpartition(")")[2].split()[0]
 
 
 def _unpacked(archive: bytes) -> dict[str, bytes]:

@@ -120,7 +120,7 @@ def test_a_driver_that_stood_still_finds_itself_replaced_and_does_no_harm(
     driver, other = driving(settings, job, *pair)
 
     with between_writes(settings, job):
-        driver.send(signal.SIGSTOP)
+        driver.freeze()
     before = driver.records(job)
     other.until(job, lambda _: pid_of(driver_of(settings, job)) == other.process.pid)
     driver.send(signal.SIGCONT)
@@ -141,12 +141,12 @@ def test_a_driver_that_wakes_when_all_is_over_changes_nothing(
     driver, other = driving(settings, job, *pair)
 
     with between_writes(settings, job):
-        driver.send(signal.SIGSTOP)
+        driver.freeze()
     assert other.finished(job) == undisturbed
     over = other.job(job)
     driver.send(signal.SIGCONT)
-    later = driver.submit(labelled_set)
-    driver.finished(later)
+    while "driven by" not in driver.said():
+        time.sleep(0.1)
 
     assert other.job(job) == over
     assert driver.finished(job) == undisturbed
