@@ -107,7 +107,7 @@ class Chaos:
                 self._job_id = str(self._service.submit(self._archive)["id"])
             state = self._wait_for(pull)
             if pull.what == "kill the child":
-                killed = self._kill_child()
+                killed = self._kill_child(pull.state)
                 self._tell(pull, state if killed else "no child was there", None)
             else:
                 number = signal.SIGKILL if pull.what == "kill the service" else signal.SIGTERM
@@ -156,13 +156,16 @@ class Chaos:
             state, done, chunks = ledger.execute(asked, [self._job_id]).fetchone()
         return str(state), int(done), int(chunks)
 
-    def _kill_child(self) -> bool:
-        killed = False
-        for child in self._service.children():
+    def _kill_child(self, state: str) -> bool:
+        """Kill the child as soon as there is one; whether there was, before the job was a state further."""
+        while not (children := self._service.children()):
+            if self._look()[0] != state:
+                return False
+            time.sleep(LOOK_EVERY_S)
+        for child in children:
             with suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
-                killed = True
-        return killed
+        return True
 
     def _end(self, number: int) -> float:
         """End the service and start it again; the seconds until it answers."""
@@ -182,6 +185,7 @@ class Chaos:
         """Check everything about the result."""
         with self._service as service:
             service.finished(self._job_id)
+            left = self._left()
             took_s = time.perf_counter() - self._begun_s
             result = service.client.get(f"/jobs/{self._job_id}/result").content
             manifest = service.client.get(f"/jobs/{self._job_id}/manifest").text.splitlines()[1:]
@@ -199,11 +203,17 @@ class Chaos:
             (twice, chunks) = ledger.execute(
                 "SELECT sum(max(attempts - 1, 0)), count(*) FROM chunks WHERE job_id = ?", [self._job_id]
             ).fetchone()
-        left = sorted(path.name for path in (self._data / "jobs" / self._job_id).iterdir())
         print(
-            f"\n{len(entries)} files in {took_s:.1f} s, all as the manifest and the undisturbed job have them; "
+            f"\n{len(entries)} files in {took_s:.1f} s, all as in the manifest and the undisturbed job; "
             f"{twice} of {chunks} chunks were begun twice. Left in the job's folder: {', '.join(left)}."
         )
+
+    def _left(self) -> list[str]:
+        """What there is of the job when only its end was left to tidy up."""
+        folder = self._data / "jobs" / self._job_id
+        while (folder / "source").exists() or (folder / "done").exists():
+            time.sleep(LOOK_EVERY_S)
+        return sorted(path.name for path in folder.iterdir())
 
 
 if __name__ == "__main__":

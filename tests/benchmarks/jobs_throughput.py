@@ -64,9 +64,10 @@ def main() -> None:
     parser.add_argument("--large", type=int, default=20_000, help="of the set that is compared in memory")
     parser.add_argument("--pairs", type=int, default=5, help="turns of job and bare engine")
     parser.add_argument("--threads", type=int, default=0, help="of engine and codecs; 0 takes all cores")
+    parser.add_argument("--folder", type=Path, help="for the data; a temporary one unless given")
     given = parser.parse_args()
     spawn = multiprocessing.get_context("spawn")
-    with tempfile.TemporaryDirectory(prefix="simtrue-") as folder:
+    with tempfile.TemporaryDirectory(prefix="simtrue-", dir=given.folder) as folder:
         found: dict[str, Any] = {}
         for labels in (True, False):
             with spawn.Pool(1, begin_bare, [given.threads]) as bare:

@@ -362,3 +362,31 @@ def test_a_job_whose_ledger_has_no_room_either_goes_on_when_there_is(
     ballast.unlink()
 
     assert service.result(job_id) == undisturbed
+
+
+def test_a_job_outlives_its_ledger_going_away(
+    serve: Serve, dataset: bytes, undisturbed: bytes, postgres: Any
+) -> None:
+    service = serve(database=postgres.new_database())
+    job_id = service.submit(dataset).json()["id"]
+    service.until(job_id, lambda job: job["done"] > 0)
+    postgres.stop()
+    try:
+        time.sleep(2)
+        refused = service.client.get(f"/jobs/{job_id}")
+        assert refused.status_code == 503
+        assert service.client.get("/health/ready").status_code == 200
+    finally:
+        postgres.start()
+
+    def at_last() -> dict[str, Any] | None:
+        """The service may need a moment to reach the database again."""
+        answer = service.client.get(f"/jobs/{job_id}")
+        return answer.json() if answer.status_code == 200 else None
+
+    give_up_s = time.monotonic() + PATIENCE_S
+    while (job := at_last()) is None:
+        assert time.monotonic() < give_up_s
+        time.sleep(0.1)
+    assert job["state"] == "running"
+    assert service.result(job_id) == undisturbed
