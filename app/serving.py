@@ -13,6 +13,7 @@ from math import ceil
 
 import uvicorn
 
+from app.bounded_http import BoundedHttpProtocol
 from app.errors import BadSettings
 from app.jobs.service import open_jobs
 from app.logs import configure_logs
@@ -64,7 +65,7 @@ def _server_config(app: object, settings: Settings) -> uvicorn.Config:
         log_config=None,
         access_log=False,  # app.routes.access writes it
         lifespan="off",
-        http="h11",  # bounds the header of a request (64 KiB); httptools takes one of any size
+        http=BoundedHttpProtocol,
         server_header=False,
         backlog=_BACKLOG,
         timeout_graceful_shutdown=ceil(settings.shutdown_grace_s),

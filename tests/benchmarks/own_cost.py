@@ -136,9 +136,10 @@ async def _load(port: int, message: bytes, clients: int, requests: int) -> list[
     loop = asyncio.get_running_loop()
     took_s: list[float] = []
     left = iter(range(requests))
-    made: list[tuple[asyncio.Transport, _Client]] = []
-    for _ in range(clients):
-        made.append(await loop.create_connection(lambda: _Client(message, left, took_s), "127.0.0.1", port))
+    made = [
+        await loop.create_connection(lambda: _Client(message, left, took_s), "127.0.0.1", port)
+        for _ in range(clients)
+    ]
     for _, client in made:
         client.send()
     await asyncio.gather(*(client.done for _, client in made))
@@ -285,8 +286,8 @@ def _memory_mib(pid: int) -> float:
 def _table(runs: dict[Case, list[Measured]]) -> str:
     """A line per case: medians over the rounds; the ratio is that of the same round's plain server."""
     lines = [
-        "| sent | images a request | clients | server | own_cost_ms | of plain | images/s | p50 ms | p99 ms | MiB |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| sent | images | clients | server | own_cost_ms | of plain | images/s | p50 ms | p99 ms | MiB |",
+        "|" + " --- |" * 10,
     ]
     for case, found in runs.items():
         plain = runs.get(Case("plain", case.sent, case.images, case.clients), [])

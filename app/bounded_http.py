@@ -1,0 +1,90 @@
+"""The HTTP/1.1 reader of the service: uvicorn's fast one, with a bound on what comes before a body."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+MAX_HEAD_BYTES = 1 << 16
+"""Most bytes of a request's first line and headers; as many of trailers and between two pieces of a body."""
+
+_TOO_LARGE = b"The first line and the headers of the request have more than 65536 bytes."
+_REFUSAL = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: text/plain; charset=utf-8\r\n"
+    b"content-length: %d\r\nconnection: close\r\n\r\n%s" % (len(_TOO_LARGE), _TOO_LARGE)
+)
+
+
+class _HeadTooLarge(Exception):  # noqa: N818 (it ends the parsing and is seen by nobody)
+    """Raised into the parser, so that it stops."""
+
+
+class BoundedHttpProtocol(HttpToolsProtocol):
+    """Refuses what httptools would keep without end: it takes headers of any number and any length.
+
+    What is known of headers is counted as they are complete. An unfinished one is kept by the parser, which
+    tells nobody: so bytes are counted, too, that come without anything getting further.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._head_bytes = 0
+        self._idle_bytes = 0
+        self._refused = False
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the parser; answers 431 and closes when the bound is exceeded."""
+        if self._refused:
+            return
+        self._idle_bytes += len(data)
+        super().data_received(data)
+        if self._idle_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+            self._refuse()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what cannot be parsed, and what we stopped the parser at."""
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self._refuse()
+        else:
+            super().send_400_response(msg)
+
+    def on_message_begin(self) -> None:
+        """Begin a request: nothing is counted yet."""
+        self._head_bytes = self._idle_bytes = 0
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """Take a piece of the request's target."""
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take one header, or one trailer behind a body."""
+        self._count(len(name) + len(value) + len(b": \r\n"))
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Start the request."""
+        self._idle_bytes = 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of the body, whose size the application bounds."""
+        self._idle_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """End the request."""
+        self._idle_bytes = 0
+        super().on_message_complete()
+
+    def _count(self, more: int) -> None:
+        self._head_bytes += more
+        if self._head_bytes > MAX_HEAD_BYTES:
+            raise _HeadTooLarge
+
+    def _refuse(self) -> None:
+        self._refused = True
+        self.transport.write(_REFUSAL)
+        self.transport.close()
