@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 
 from app.jobs.service import Jobs
 from app.metrics import Metrics
 from app.routes.access import AccessLog
+from app.routes.direct import Direct
 from app.routes.head import HeadAsGet
 from app.routes.health import health_router
 from app.routes.job_results import job_results_router
@@ -36,7 +38,8 @@ def create_app(services: Services, jobs: Jobs) -> FastAPI:
     app: FastAPI = FastAPIOffline(
         title="Simtrue", description=_ABOUT, version=API_VERSION, redoc_url=None, swagger_ui_parameters=_DOCS
     )
-    app.include_router(refine_router(services, metrics))
+    refining = refine_router(services, metrics)
+    app.include_router(refining)
     app.include_router(job_submission_router(services, jobs))
     app.include_router(jobs_router(jobs))
     app.include_router(job_results_router(jobs))
@@ -44,6 +47,8 @@ def create_app(services: Services, jobs: Jobs) -> FastAPI:
     app.include_router(health_router(services, metrics))
     app.include_router(pages_router())
     describe_options(app)
+    (refine,) = (route for route in refining.routes if isinstance(route, APIRoute))
+    app.add_middleware(Direct, route=refine, endpoint=refine.endpoint)
     install_problem_handler(app, metrics.count_refusal)
     app.add_middleware(HeadAsGet)
     app.add_middleware(AccessLog, on_request=metrics.count_request)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import cache
 
 from prometheus_client import (
     CollectorRegistry,
@@ -59,10 +60,17 @@ class Metrics:
             lambda: engine.background_load.pixels,
         )
 
+        # Finding a child by its labels costs more than counting with it; there are few of each.
+        self._request = cache(self._requests.labels)
+        self._request_duration = cache(self._request_s.labels)
+        self._image = cache(self._images.labels)
+        self._verdict = cache(self._verdicts.labels)
+        self._of_model = cache(self._histograms_of_model)
+
     def count_request(self, route: str, method: str, status: int, duration_s: float) -> None:
         """Count one answered request; `route` is a pattern of ours, so that clients cannot make up labels."""
-        self._requests.labels(route, method if method in _METHODS else "other", str(status)).inc()
-        self._request_s.labels(route).observe(duration_s)
+        self._request(route, method if method in _METHODS else "other", status).inc()
+        self._request_duration(route).observe(duration_s)
 
     def count_refusal(self, reason: str) -> None:
         """Count one problem that was sent, by the slug of its type."""
@@ -70,18 +78,22 @@ class Metrics:
 
     def count_image(self, model: str, verdict: str) -> None:
         """Count one refined image that is sent, with its verdict."""
-        self._images.labels(model).inc()
-        self._verdicts.labels(verdict).inc()
+        self._image(model).inc()
+        self._verdict(verdict).inc()
 
     def count_batch(self, report: BatchReport) -> None:
         """Count one inference; called in the thread that ran it."""
         name = report.model.name
-        self._batch.labels(name).observe(report.images)
-        self._inference_s.labels(name).observe(report.inference_s)
+        batch, inference_s, queue_wait_s = self._of_model(name)
+        batch.observe(report.images)
+        inference_s.observe(report.inference_s)
         for wait_s in () if report.background else report.waits_s:
-            self._queue_wait_s.labels(name).observe(wait_s)
+            queue_wait_s.observe(wait_s)
         if not report.ok:
             self._failed.labels(name).inc()
+
+    def _histograms_of_model(self, name: str) -> tuple[Histogram, Histogram, Histogram]:
+        return self._batch.labels(name), self._inference_s.labels(name), self._queue_wait_s.labels(name)
 
     def page(self) -> bytes:
         """Everything in Prometheus' text format."""

@@ -43,6 +43,8 @@ class AccessLog:
     def _report(self, scope: Scope, status: int, sent_bytes: int, duration_s: float) -> None:
         self._on_request(_route(scope), scope["method"], status, duration_s)
         level = logging.DEBUG if scope["path"] in QUIET_PATHS and status < 400 else logging.INFO
+        if not _log.isEnabledFor(level):
+            return
         client = (scope.get("client") or ("-",))[0]
         fields = pairs(
             client=client,
