@@ -8,11 +8,10 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from app.errors import InvalidOptions
-from app.refining.codecs import bmp, jpeg, png, tiff
+from app.refining.codecs import bmp, jpeg, png, png_writing, tiff
 from app.refining.codecs.container import FormatName, label, sentence
 from app.refining.images import DecodedImage, Pixels, turn_back
 
@@ -167,10 +166,15 @@ def _write_png(
     decoded: DecodedImage, pixels: Pixels, options: Mapping[str, Any]
 ) -> tuple[bytes, tuple[str, ...]]:
     if decoded.format == "PNG":
-        return png.with_carried(_save(_stored(decoded, pixels), "PNG", options), decoded.metadata.carried), ()
+        return png.with_carried(
+            png_writing.write(_stored_array(decoded, pixels)), decoded.metadata.carried
+        ), ()
     kept = _travelling(decoded, "PNG")
     xmp = kept.pop("xmp", None)
-    data = _save(_stored(decoded, pixels), "PNG", {**options, **kept})
+    if kept:
+        data = _save(_stored(decoded, pixels), "PNG", {**options, **kept})
+    else:
+        data = png_writing.write(_stored_array(decoded, pixels))
     return (data if xmp is None else png.with_carried(data, (data[24:26], png.xmp_chunk(xmp)))), ()
 
 
@@ -229,7 +233,8 @@ def _write_bmp(
     notes = (f"BMP cannot hold the {' and '.join(lost)}.",) if lost else ()
     if decoded.alpha is None:
         dpi = {} if metadata.dpi is None else {"dpi": metadata.dpi}
-        return _save(_picture(pixels, None), "BMP", {**options, **dpi}), notes
+        picture = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+        return _save(picture, "BMP", {**options, **dpi}), notes
     rgb = np.broadcast_to(pixels, (*pixels.shape[:2], 3))
     rgba = np.dstack([rgb, decoded.alpha]).astype(np.uint8, copy=False)
     return bmp.write_rgba(rgba, metadata.dpi), notes
@@ -261,15 +266,17 @@ def _refuse_lost_profile(decoded: DecodedImage, target: FormatName) -> None:
 
 
 def _stored(decoded: DecodedImage, pixels: Pixels) -> Image.Image:
+    stored = _stored_array(decoded, pixels)
+    return Image.fromarray(stored[:, :, 0] if stored.shape[2] == 1 else stored)
+
+
+def _stored_array(decoded: DecodedImage, pixels: Pixels) -> Pixels:
+    """[H, W, channels, alpha included] in stored orientation."""
     orientation = decoded.metadata.orientation
-    alpha = None if decoded.alpha is None else turn_back(decoded.alpha, orientation)
-    return _picture(turn_back(pixels, orientation), alpha)
-
-
-def _picture(pixels: Pixels, alpha: NDArray[np.uint8] | None) -> Image.Image:
-    if alpha is not None:
-        return Image.fromarray(np.dstack([pixels, alpha]))
-    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    stored = turn_back(pixels, orientation)
+    if decoded.alpha is None:
+        return stored
+    return np.dstack([stored, turn_back(decoded.alpha, orientation)])
 
 
 def _save(picture: Image.Image, target: FormatName, options: Mapping[str, Any]) -> bytes:

@@ -96,16 +96,19 @@ class DecodedImage:
         return ("L" if self.channels == 1 else "RGB") + ("A" if self.alpha is not None else "")
 
 
-def decode(data: bytes, *, filename: str | None, max_pixels: int) -> DecodedImage:
+def decode(
+    data: bytes, *, filename: str | None, max_pixels: int, container: Container | None = None
+) -> DecodedImage:
     """The image in `data`, turned upright by its EXIF orientation.
 
-    The header's width x height is checked against `max_pixels` before any pixel is decoded. Pixels of the
-    modes 1, L, LA, P, RGB, RGBA and I;16 are read exactly; whatever cannot be read exactly is refused.
+    container: what `opened` gave for the same arguments, when it was kept. The header's width x height is
+    checked against `max_pixels` before any pixel is decoded. Pixels of the modes 1, L, LA, P, RGB, RGBA and
+    I;16 are read exactly; whatever cannot be read exactly is refused.
     Raises UnsupportedImage, InvalidImage, TooManyPixels.
     """
     name = label(filename)
     try:
-        container = _open_container(data, name, max_pixels)
+        container = container or _open_container(data, name, max_pixels)
         image = _load(container, name)
         pixels, alpha = _to_arrays(image, container, name)
     except (InvalidImage, UnsupportedImage, TooManyPixels) as error:
@@ -123,15 +126,24 @@ def decode(data: bytes, *, filename: str | None, max_pixels: int) -> DecodedImag
     )
 
 
-def measure(data: bytes, *, filename: str | None, max_pixels: int) -> tuple[int, int]:
-    """The upright (width, height) in px that an image claims, before a pixel is decoded.
+def opened(data: bytes, *, filename: str | None, max_pixels: int) -> Container:
+    """What the container of an image says, before a pixel is decoded.
 
     Raises UnsupportedImage, InvalidImage, TooManyPixels, as decode does for what shows without decoding.
     """
     try:
-        container = _open_container(data, label(filename), max_pixels)
+        return _open_container(data, label(filename), max_pixels)
     except (InvalidImage, UnsupportedImage, TooManyPixels) as error:
         raise type(error)(sentence(error.detail)) from error
+
+
+def measure(data: bytes, *, filename: str | None, max_pixels: int) -> tuple[int, int]:
+    """The upright (width, height) in px that an image claims. Raises what `opened` does."""
+    return upright_size(opened(data, filename=filename, max_pixels=max_pixels))
+
+
+def upright_size(container: Container) -> tuple[int, int]:
+    """(width, height) in px as EXIF says that the picture must be shown."""
     on_its_side = container.metadata.orientation >= 5
     stored = (container.width, container.height)
     return (stored[1], stored[0]) if on_its_side else stored
@@ -180,9 +192,11 @@ def _open_container(data: bytes, name: str, max_pixels: int) -> Container:
 
 def _load(container: Container, name: str) -> Image.Image:
     """Pillow's decoded picture, stored orientation."""
+    if container.format == "PNG" and (plain := png.plain_picture(container.pixel_file)) is not None:
+        return plain
     _, reader = _READERS[container.format]
     try:
-        image = reader(BytesIO(container.pixel_file))
+        image: Image.Image = reader(BytesIO(container.pixel_file))
         size = image.size
         if size == (container.width, container.height):
             image.load()
