@@ -9,12 +9,16 @@ from dataclasses import dataclass
 from fastapi import Request
 
 from app.errors import BodyTooLarge, InvalidOptions, InvalidRequest
-from app.routes.multipart import Part, PartLimit, read_parts
+from app.routes.multipart import read_parts
+from app.routes.parts import Part, PartLimit
 from app.routes.room import Share
+from app.routes.simple_form import read_simple
 from app.settings import Settings
 
 MAX_MODEL_BYTES = 256
 MAX_OPTIONS_BYTES = 1 << 20
+_SHORT_BODY_BYTES = 1 << 20
+"""Up to here a body is read whole before it is taken apart; longer ones are checked as they come."""
 QUERY_OPTIONS = ("strength", "seed", "variants")
 
 
@@ -49,15 +53,32 @@ async def read_form(request: Request, settings: Settings, memory: Share) -> Refi
     body = _counted(request, memory)
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type == "multipart/form-data":
-        _refuse_query(request)
-        limits = _part_limits(settings)
-        return _form(await read_parts(body, content_type, limits, settings.max_upload_bytes))
+        if request.scope["query_string"]:
+            _refuse_query(request)
+        return _form(await _parts(body, content_type, request, settings))
     if media_type.startswith("image/"):
         return _form_of_image(request, await _read_body(body, settings.max_upload_bytes))
     raise InvalidRequest(
         f"The Content-Type is {media_type[:80]!r}, but /refine takes multipart/form-data with a part "
         "`image`, or one image as the whole body with a Content-Type such as image/png."
     )
+
+
+async def _parts(
+    body: AsyncIterator[bytes], content_type: str, request: Request, settings: Settings
+) -> list[Part]:
+    """The parts of the form: of a short body in one go, of any other piece by piece."""
+    limits, most = _part_limits(settings), settings.max_upload_bytes
+    length = request.headers.get("content-length", "")
+    if not (length.isdecimal() and int(length) <= _SHORT_BODY_BYTES):
+        return await read_parts(body, content_type, limits, most)
+    whole = await _read_body(body, most)
+    parts = read_simple(whole, content_type, limits)
+    return await read_parts(_only(whole), content_type, limits, most) if parts is None else parts
+
+
+async def _only(whole: bytes) -> AsyncIterator[bytes]:
+    yield whole
 
 
 def _refuse_query(request: Request) -> None:
@@ -140,9 +161,10 @@ def _number(name: str, text: str) -> int | float:
 
 
 async def _read_body(chunks: AsyncIterator[bytes], most: int) -> bytes:
-    body = bytearray()
+    pieces, received = [], 0
     async for chunk in chunks:
-        if len(body) + len(chunk) > most:
+        received += len(chunk)
+        if received > most:
             raise BodyTooLarge(f"The request body is larger than the limit of {most} bytes.")
-        body += chunk
-    return bytes(body)
+        pieces.append(chunk)
+    return b"".join(pieces)

@@ -3,36 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from app.errors import BodyTooLarge, InvalidRequest, TooManyImages
+from app.routes.parts import Part, PartLimit
 
 if TYPE_CHECKING:  # the name exists for type checkers only
     from python_multipart.multipart import MultipartCallbacks
 
 MAX_PART_HEADERS = 16
 MAX_PART_HEADER_BYTES = 4096
-
-
-@dataclass(frozen=True)
-class PartLimit:
-    """How often a part may come and how many bytes each may have."""
-
-    max_count: int
-    max_bytes: int
-
-
-@dataclass(frozen=True)
-class Part:
-    """One part of a form; `filename` is what the client claims and never a path of ours."""
-
-    name: str
-    filename: str | None
-    data: bytes
 
 
 class Sink(Protocol):

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from app.errors import BodyTooLarge, InvalidRequest, TooManyImages
-from app.routes.multipart import Part, PartLimit, read_parts
+from app.routes.multipart import read_parts
+from app.routes.parts import Part, PartLimit
 
 LIMITS = {"image": PartLimit(2, 1000), "model": PartLimit(1, 10)}
 CONTENT_TYPE = "multipart/form-data; boundary=XX"
