@@ -6,19 +6,22 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.annotations.shapes import ImageGeometry, Shape
-from app.errors import InvalidOptions, RequestTimeout
+from app.errors import InvalidOptions, RequestTimeout, SimtrueError
 from app.locks import lock_mask, unmatched_labels
 from app.options import LockAnnotations, RefineOptions
 from app.pixel_budget import PixelBudget
 from app.preservation.verdict import Decision, Thresholds, Verdict, decide
 from app.refining.blending import blend
+from app.refining.codecs.container import Container
 from app.refining.colour import ModelInput, from_model, to_model
 from app.refining.encode import Encoded, encode
 from app.refining.images import DecodedImage, Pixels, decode
@@ -29,6 +32,16 @@ from model.preservation.drift import MAX_REGIONS, Drift
 from model.preservation.drift import measure as measure_drift
 from model.preservation.grey import grey_pair
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# About half a millisecond of one core in all, where a turn to another thread and back takes a tenth.
+_TRIFLING_PIXELS = 1 << 13
+_TRIFLING_BYTES = 1 << 14
+_PIXELS_AS_DEAR_AS_A_REGION = 1 << 12
+_SWIFT_FORMATS = ("PNG", "JPEG", "BMP")
+_SWIFT_OUTPUTS = (None, "png", "jpeg", "bmp")
+
 
 @dataclass(frozen=True)
 class ImageJob:
@@ -37,7 +50,8 @@ class ImageJob:
     index: its position in the request. pixels: height times width as its header claims. geometry: what its
     annotations say, None without annotations. output_format: given the source's format (png, jpeg, …), the
     one to write, None for the same. deadline_s: a moment of `time.monotonic`, None for never. background:
-    everything else goes first; the caller bounds how many such images are on their way.
+    everything else goes first; the caller bounds how many such images are on their way. container: that of
+    `data`, when it is known already.
     """
 
     index: int
@@ -50,6 +64,12 @@ class ImageJob:
     output_format: Callable[[str], str | None]
     deadline_s: float | None
     background: bool
+    container: Container | None = None
+
+    @property
+    def work_pixels(self) -> int:
+        """Pixels of all variants: what decoding and encoding it takes."""
+        return self.pixels * self.options.variants
 
 
 @dataclass(frozen=True)
@@ -102,6 +122,15 @@ class Prepared:
     locked: NDArray[np.bool_] | None
 
 
+class ImageFailed(Exception):  # noqa: N818 (as in app.errors)
+    """One image of several could not be refined."""
+
+    def __init__(self, cause: SimtrueError, index: int) -> None:
+        super().__init__(cause.detail)
+        self.cause = cause
+        self.index = index
+
+
 async def refine_image(services: Services, job: ImageJob, budget: PixelBudget) -> list[RefinedImage]:
     """Refine one image in all its variants. Cancelling stops what has not begun yet.
 
@@ -111,11 +140,71 @@ async def refine_image(services: Services, job: ImageJob, budget: PixelBudget) -
     """
     codecs = services.background_codecs if job.background else services.codecs
     in_codecs = partial(asyncio.get_running_loop().run_in_executor, codecs)
-    async with budget.hold(job.pixels * job.options.variants):
+    async with budget.hold(job.work_pixels):
         prepared = await in_codecs(_decoded, job, services.settings.max_pixels)
-        refined = await _through_engine(services, job, prepared)
+        try:
+            (refined,) = await _through_engine(services, [job], [prepared])
+        except ImageFailed as failed:
+            raise failed.cause from failed
         finishing = [in_codecs(finish_variant, job, prepared, i, pixels) for i, pixels in enumerate(refined)]
         return await asyncio.gather(*finishing)
+
+
+async def refine_together(
+    services: Services, jobs: Sequence[ImageJob], budget: PixelBudget
+) -> list[RefinedImage]:
+    """Refine small images of one request as one: every turn between threads costs as much as one of them.
+
+    What takes less than a turn (see `_is_trifling`) is done at once, on the event loop. They have model,
+    options and deadline in common. Raises ImageFailed, which names the first image that could not be refined.
+    """
+    trifling = _is_trifling(jobs)
+    max_pixels = services.settings.max_pixels
+    in_codecs = partial(asyncio.get_running_loop().run_in_executor, services.codecs)
+    async with budget.hold(sum(job.work_pixels for job in jobs)):
+        prepared = (
+            _prepare_all(jobs, max_pixels) if trifling else await in_codecs(_prepare_all, jobs, max_pixels)
+        )
+        refined = await _through_engine(services, jobs, prepared)
+        if trifling:
+            return _finish_all(jobs, prepared, refined)
+        return await in_codecs(_finish_all, jobs, prepared, refined)
+
+
+def _is_trifling(jobs: Sequence[ImageJob]) -> bool:
+    """Whether decoding, measuring and encoding takes so little that the event loop need not be spared."""
+    options, data_bytes = jobs[0].options, sum(len(job.data) for job in jobs)
+    work = sum(job.work_pixels + _PIXELS_AS_DEAR_AS_A_REGION * len(_shapes(job)) for job in jobs)
+    known = all(job.container is not None and job.container.format in _SWIFT_FORMATS for job in jobs)
+    return (
+        known
+        and work <= _TRIFLING_PIXELS
+        and data_bytes <= _TRIFLING_BYTES
+        and options.variants == 1
+        and not options.lock
+        and options.output.format in _SWIFT_OUTPUTS
+    )
+
+
+def _prepare_all(jobs: Sequence[ImageJob], max_pixels: int) -> list[Prepared]:
+    return [_named(job, _decoded, job, max_pixels) for job in jobs]
+
+
+def _finish_all(
+    jobs: Sequence[ImageJob], prepared: Sequence[Prepared], refined: Sequence[Sequence[Pixels]]
+) -> list[RefinedImage]:
+    return [
+        _named(job, finish_variant, job, ready, variant, pixels)
+        for job, ready, variants in zip(jobs, prepared, refined, strict=True)
+        for variant, pixels in enumerate(variants)
+    ]
+
+
+def _named(job: ImageJob, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    try:
+        return work(*args, **kwargs)
+    except SimtrueError as error:
+        raise ImageFailed(error, job.index) from error
 
 
 def refuse_impossible(options: RefineOptions, model: ServedModel, *, annotated: bool) -> None:
@@ -136,7 +225,9 @@ def _refuse_late(job: ImageJob) -> None:
 
 
 def _decoded(job: ImageJob, max_pixels: int) -> Prepared:
-    return prepare(job, decode(job.data, filename=job.filename, max_pixels=max_pixels))
+    return prepare(
+        job, decode(job.data, filename=job.filename, max_pixels=max_pixels, container=job.container)
+    )
 
 
 def prepare(job: ImageJob, decoded: DecodedImage) -> Prepared:
@@ -164,13 +255,57 @@ def begin_inference(services: Services, job: ImageJob, prepared: Prepared) -> li
     return services.engine.submit_all(job.model, images, deadline=job.deadline_s, background=job.background)
 
 
-async def _through_engine(services: Services, job: ImageJob, prepared: Prepared) -> Sequence[Pixels]:
-    futures = begin_inference(services, job, prepared)
+async def _through_engine(
+    services: Services, jobs: Sequence[ImageJob], prepared: Sequence[Prepared]
+) -> list[Sequence[Pixels]]:
+    """The refined pixels of every variant of each, as the model gave them; strength 0 needs no inference.
+
+    Raises ImageFailed, and what the engine says of all of them.
+    """
+    first = jobs[0]
+    variants = first.options.variants
+    if first.options.strength == 0:
+        return [[ready.model_input.pixels] * variants for ready in prepared]
+    images = [(ready.model_input.pixels, seed) for ready in prepared for seed in ready.noise_seeds]
+    futures = services.engine.submit_all(
+        first.model, images, deadline=first.deadline_s, background=first.background
+    )
     try:
-        return await asyncio.gather(*(asyncio.wrap_future(future) for future in futures))
+        await _all_settled(futures)
+        for number, future in enumerate(futures):
+            if future.done():
+                _named(jobs[number // variants], future.result)
+        refined = [future.result() for future in futures]
     finally:
         for future in futures:
-            future.cancel()
+            if not future.done():
+                future.cancel()
+    return [refined[start : start + variants] for start in range(0, len(refined), variants)]
+
+
+async def _all_settled(futures: Sequence[Future[Pixels]]) -> None:
+    """Wait until all are done or one has failed; wakes the event loop once, not once for each."""
+    loop = asyncio.get_running_loop()
+    waiter: asyncio.Future[None] = loop.create_future()
+    done: list[Future[Pixels]] = []  # appended to by the engine's threads
+
+    def settled(future: Future[Pixels]) -> None:
+        done.append(future)
+        if len(done) == len(futures) or _has_failed(future):
+            with suppress(RuntimeError):  # the loop is closed, so nobody waits
+                loop.call_soon_threadsafe(wake)
+
+    def wake() -> None:
+        if not waiter.done():
+            waiter.set_result(None)
+
+    for future in futures:
+        future.add_done_callback(settled)
+    await waiter
+
+
+def _has_failed(future: Future[Pixels]) -> bool:
+    return future.cancelled() or future.exception() is not None
 
 
 def finish_variant(job: ImageJob, prepared: Prepared, variant: int, refined: Pixels) -> RefinedImage:

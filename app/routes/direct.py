@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 
 class Direct:
-    """ASGI middleware; calls `endpoint` for exactly the path and the method of `route`.
+    """ASGI middleware; calls `endpoint` for exactly the path and the methods of `route`.
 
     What else is asked of that path, and the documentation, stay with the framework. Errors go up to whoever
     stands around this.
@@ -24,11 +24,11 @@ class Direct:
         self._route = route
         self._endpoint = endpoint
         self._path = route.path
-        (self._method,) = route.methods or ()
+        self._methods = frozenset(route.methods or ())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer it."""
-        if scope["type"] != "http" or scope["path"] != self._path or scope["method"] != self._method:
+        if scope["type"] != "http" or scope["path"] != self._path or scope["method"] not in self._methods:
             await self._app(scope, receive, send)
             return
         scope["route"] = self._route

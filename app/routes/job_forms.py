@@ -12,7 +12,8 @@ from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from app.errors import BodyTooLarge, InvalidJson, InvalidRequest, RequestTimeout
-from app.routes.multipart import PartLimit, read_parts
+from app.routes.multipart import read_parts
+from app.routes.parts import PartLimit
 from app.routes.spool import Spool
 from app.settings import Settings
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -20,10 +20,19 @@ from app.geometry import geometry_of
 from app.metrics import Metrics
 from app.options import RefineOptions, read_options
 from app.pixel_budget import PixelBudget
-from app.refinement import ImageJob, RefinedImage, refine_image, refuse_impossible
-from app.refining.images import measure
+from app.refinement import (
+    ImageFailed,
+    ImageJob,
+    RefinedImage,
+    refine_image,
+    refine_together,
+    refuse_impossible,
+)
+from app.refining.codecs.container import Container
+from app.refining.images import opened, upright_size
 from app.refining.models import ServedModel
 from app.routes.answers import Outcome, image_answer, json_answer, zip_answer
+from app.routes.disconnection import unless_disconnected
 from app.routes.forms import RefineForm, read_form
 from app.routes.negotiation import Acceptance, AnswerKind, read_accept
 from app.routes.openapi import REFINE_ANSWERS, REFINE_OPERATION, problems
@@ -34,6 +43,13 @@ from app.settings import Settings
 
 T = TypeVar("T")
 CLIENT_CLOSED_REQUEST = 499
+_SHORT_BYTES = 1 << 15
+_READING_JSON_TAKES = 8
+"""Times as long as the same number of bytes of images."""
+KEPT_OPEN_BYTES = 1 << 16
+"""A container repeats the bytes of its image, so those of large images are read again rather than kept."""
+_PORTION_IMAGES = 16
+_PORTION_PIXELS = 1 << 15
 LARGEST_REQUESTS_AT_ONCE = 8
 """Requests of `max_upload_bytes` that fit side by side; smaller ones are as many more."""
 
@@ -60,7 +76,9 @@ class _Call:
         asked = self.options.output.format
         return self.acceptance.image_format(source, asked) if self.kind == "image" else asked
 
-    def job(self, index: int, ref: ImageRef, geometry: ImageGeometry | None) -> ImageJob:
+    def job(
+        self, index: int, container: Container, ref: ImageRef, geometry: ImageGeometry | None
+    ) -> ImageJob:
         """The work on the image at `index`."""
         return ImageJob(
             index=index,
@@ -73,6 +91,7 @@ class _Call:
             output_format=self.output_format,
             deadline_s=self.deadline_s,
             background=False,
+            container=container if len(self.form.images[index].data) <= KEPT_OPEN_BYTES else None,
         )
 
 
@@ -118,13 +137,14 @@ async def _answer(
     form = await read_form(request, services.settings, bytes_held)
     read_s = time.monotonic()
     call = _understand(form, acceptance, services, started_s + services.settings.request_timeout_s)
-    images = await _unless_disconnected(request, _refine_all(call, services, pixels_held))
+    images = await unless_disconnected(request, _refine_all(call, services, pixels_held))
     done_s = time.monotonic()
     timings = {"read": read_s - started_s, "refine": done_s - read_s, "total": done_s - started_s}
     rounded = {phase: round(took_s * 1000, 3) for phase, took_s in timings.items()}
     outcome = Outcome(call.model, form.annotations, images, rounded)
-    compose = partial(_ANSWERS[call.kind], outcome)
-    response = await asyncio.get_running_loop().run_in_executor(services.codecs, compose)
+    response = await _off_the_loop_if_long(
+        sum(len(image.data) for image in images), services, partial(_ANSWERS[call.kind], outcome)
+    )
     for image in images:
         metrics.count_image(call.model.name, image.verdict)
     return response
@@ -141,20 +161,58 @@ def _understand(form: RefineForm, acceptance: Acceptance, services: Services, de
 
 async def _refine_all(call: _Call, services: Services, pixels_held: Share) -> list[RefinedImage]:
     """Refine the images side by side; the first that fails ends them all and is named."""
-    in_codecs = partial(asyncio.get_running_loop().run_in_executor, services.codecs)
-    refs = await in_codecs(_measure_all, call, services.settings.max_pixels)
-    pixels_held.take(_most_pixels_at_once(refs, call.options.variants, services.settings))
-    geometry = await in_codecs(geometry_of, call.form.annotations, refs)
+    form, settings = call.form, services.settings
+    sent_bytes = sum(len(upload.data) for upload in form.images)
+    containers = await _off_the_loop_if_long(
+        sent_bytes, services, partial(_open_all, call, settings.max_pixels)
+    )
+    refs = [
+        ImageRef(upload.filename, *upright_size(container))
+        for upload, container in zip(form.images, containers, strict=True)
+    ]
+    pixels_held.take(_most_pixels_at_once(refs, call.options.variants, settings))
+    said_bytes = sum(map(len, form.annotations)) * _READING_JSON_TAKES
+    geometry = await _off_the_loop_if_long(said_bytes, services, partial(geometry_of, form.annotations, refs))
+    jobs = list(map(call.job, range(len(refs)), containers, refs, geometry))
+    return await _refine_portions(call, _portions(jobs, settings), services)
+
+
+async def _refine_portions(
+    call: _Call, portions: Sequence[Sequence[ImageJob]], services: Services
+) -> list[RefinedImage]:
     budget = PixelBudget(services.settings.max_pixels)
+    if len(portions) == 1:
+        return await _refine_portion(call, portions[0], services, budget)
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(_refine_one(call, call.job(index, ref, geometry[index]), services, budget))
-                for index, ref in enumerate(refs)
+                group.create_task(_refine_portion(call, portion, services, budget)) for portion in portions
             ]
     except BaseExceptionGroup as failures:
         raise _first(failures) from None
     return [image for task in tasks for image in task.result()]
+
+
+async def _off_the_loop_if_long(size_bytes: int, services: Services, work: Callable[[], T]) -> T:
+    """Do work that takes time with its bytes: where there are few, a turn to a thread takes longer."""
+    if size_bytes <= _SHORT_BYTES:
+        return work()
+    return await asyncio.get_running_loop().run_in_executor(services.codecs, work)
+
+
+def _portions(jobs: Sequence[ImageJob], settings: Settings) -> list[list[ImageJob]]:
+    """Small images that stand side by side go together; every other one goes alone, with all cores."""
+    most_images = min(_PORTION_IMAGES, settings.max_queue_images, settings.max_batch_images)
+    most_pixels = min(_PORTION_PIXELS, settings.max_pixels, settings.max_queue_pixels)
+    portions: list[list[ImageJob]] = []
+    images = pixels = 0
+    for job in jobs:
+        images, pixels = images + job.options.variants, pixels + job.work_pixels
+        if not portions or images > most_images or pixels > most_pixels:
+            portions.append([])
+            images, pixels = job.options.variants, job.work_pixels
+        portions[-1].append(job)
+    return portions
 
 
 def _most_pixels_at_once(refs: Sequence[ImageRef], variants: int, settings: Settings) -> int:
@@ -163,20 +221,25 @@ def _most_pixels_at_once(refs: Sequence[ImageRef], variants: int, settings: Sett
     return min(sum(sizes), max(settings.max_pixels, *sizes), settings.max_queue_pixels)
 
 
-def _measure_all(call: _Call, max_pixels: int) -> list[ImageRef]:
-    refs = []
+def _open_all(call: _Call, max_pixels: int) -> list[Container]:
+    containers = []
     for index, upload in enumerate(call.form.images):
         with _naming(call, index):
-            size = measure(upload.data, filename=upload.filename, max_pixels=max_pixels)
-            refs.append(ImageRef(upload.filename, *size))
-    return refs
+            containers.append(opened(upload.data, filename=upload.filename, max_pixels=max_pixels))
+    return containers
 
 
-async def _refine_one(
-    call: _Call, job: ImageJob, services: Services, budget: PixelBudget
+async def _refine_portion(
+    call: _Call, jobs: Sequence[ImageJob], services: Services, budget: PixelBudget
 ) -> list[RefinedImage]:
-    with _naming(call, job.index):
-        return await refine_image(services, job, budget)
+    with _naming(call, jobs[0].index):
+        if len(jobs) == 1 and jobs[0].work_pixels > _PORTION_PIXELS:
+            return await refine_image(services, jobs[0], budget)
+        try:
+            return await refine_together(services, jobs, budget)
+        except ImageFailed as failed:
+            with _naming(call, failed.index):
+                raise failed.cause from failed
 
 
 @contextmanager
@@ -184,6 +247,8 @@ def _naming(call: _Call, index: int) -> Iterator[None]:
     """Where a request has several images, an error says which one it is about."""
     try:
         yield
+    except ImageRefused:
+        raise
     except SimtrueError as error:
         if len(call.form.images) == 1:
             raise
@@ -193,23 +258,3 @@ def _naming(call: _Call, index: int) -> Iterator[None]:
 def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
     refused = [error for error in failures.exceptions if isinstance(error, ImageRefused)]
     return min(refused, key=lambda error: error.index) if refused else failures.exceptions[0]
-
-
-async def _unless_disconnected(request: Request, work: Coroutine[None, None, T]) -> T:
-    """Do the work, but cancel it as soon as the client hangs up. Raises ClientDisconnect then."""
-    working = asyncio.ensure_future(work)
-    hanging_up = asyncio.ensure_future(_disconnection(request))
-    try:
-        await asyncio.wait({working, hanging_up}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise ClientDisconnect
-        return working.result()
-    finally:
-        working.cancel()
-        hanging_up.cancel()
-        await asyncio.gather(working, hanging_up, return_exceptions=True)
-
-
-async def _disconnection(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
