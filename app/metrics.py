@@ -65,7 +65,9 @@ class Metrics:
         self._request_duration = cache(self._request_s.labels)
         self._image = cache(self._images.labels)
         self._verdict = cache(self._verdicts.labels)
-        self._of_model = cache(self._histograms_of_model)
+        self._batch_images = cache(self._batch.labels)
+        self._inference_duration = cache(self._inference_s.labels)
+        self._queue_wait = cache(self._queue_wait_s.labels)
 
     def count_request(self, route: str, method: str, status: int, duration_s: float) -> None:
         """Count one answered request; `route` is a pattern of ours, so that clients cannot make up labels."""
@@ -84,16 +86,12 @@ class Metrics:
     def count_batch(self, report: BatchReport) -> None:
         """Count one inference; called in the thread that ran it."""
         name = report.model.name
-        batch, inference_s, queue_wait_s = self._of_model(name)
-        batch.observe(report.images)
-        inference_s.observe(report.inference_s)
+        self._batch_images(name).observe(report.images)
+        self._inference_duration(name).observe(report.inference_s)
         for wait_s in () if report.background else report.waits_s:
-            queue_wait_s.observe(wait_s)
+            self._queue_wait(name).observe(wait_s)
         if not report.ok:
             self._failed.labels(name).inc()
-
-    def _histograms_of_model(self, name: str) -> tuple[Histogram, Histogram, Histogram]:
-        return self._batch.labels(name), self._inference_s.labels(name), self._queue_wait_s.labels(name)
 
     def page(self) -> bytes:
         """Everything in Prometheus' text format."""

@@ -179,7 +179,8 @@ class Engine:
         if future.cancelled():
             future.set_running_or_notify_cancel()  # wakes those who wait for it with concurrent.futures.wait
         with self._lock:
-            lane.discard(future, background=background)
+            if future.cancelled() or future.exception() is not None:  # else all of it has been taken
+                lane.discard(future, background=background)
             self._admission.give_back(pixels, background=background)
             if self._admission.empty:
                 self._empty.notify_all()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
@@ -111,7 +111,7 @@ class ModelRepository:
         with self._lock:
             entry = self._entries.get(model.name)
             if entry and entry.model is model:
-                self._entries[model.name] = replace(entry, last=last)
+                self._entries[model.name] = _Entry(model, entry.source, last)
 
     def load(self, name: str, version: int | None = None) -> ServedModel:
         """Serve a model again, or another version of it, older or newer, and say what is served now.
