@@ -101,7 +101,7 @@ def _ready(port: int) -> bool:
 
 PROGRAM = (sys.executable, "-c", "import sys; from app.cli import main; sys.exit(main())", "serve")
 FINISHED = ("done", "failed", "cancelled")
-PATIENCE_S = 240
+PATIENCE_S = 480
 IMAGES = 60
 
 Replicas = Callable[..., "Replica"]

@@ -99,10 +99,12 @@ def test_a_set_in_s3_is_refined_into_s3(  # noqa: PLR0917 (they are fixtures)
     unpacked: Callable[[bytes], dict[str, bytes]],
 ) -> None:
     """No image passes through a folder, so that workers need not share one."""
-    for name, data in unpacked(labelled_set).items():
+    whole = unpacked(labelled_set)
+    some = {name: whole[name] for name in whole if "/" not in name or "/00" in name or "/01" in name}
+    for name, data in some.items():
         s3_client.put_object(Bucket=bucket, Key=f"set/{name}", Body=data)
     places = {"s3_prefixes": f"s3://{bucket}/set", "s3_destination_prefixes": f"s3://{bucket}/refined"}
-    service = replicas(**machines.settings, **places, s3_endpoint=s3_endpoint, job_chunk_files=20)
+    service = replicas(**machines.settings, **places, s3_endpoint=s3_endpoint, job_chunk_files=10)
 
     job = service.submit(source=f"s3://{bucket}/set", destination=f"s3://{bucket}/refined")
     service.until(job, lambda job: job["state"] == "done")
@@ -111,7 +113,7 @@ def test_a_set_in_s3_is_refined_into_s3(  # noqa: PLR0917 (they are fixtures)
     keys = [entry["Key"] for entry in listed]
     bodies = (s3_client.get_object(Bucket=bucket, Key=key)["Body"] for key in keys)
     result = {key.removeprefix("refined/"): body.read() for key, body in zip(keys, bodies, strict=True)}
-    assert result == undisturbed[0]
+    assert result == {name: undisturbed[0][name] for name in some}
     assert not list((service.data / "jobs" / job).rglob("*.png"))
 
 
