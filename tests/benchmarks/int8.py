@@ -72,12 +72,13 @@ def difference(before: Path, after: Path, images: np.ndarray) -> None:
     levels = np.abs(refined[0].astype(int) - refined[1].astype(int))
     shares = ", ".join(f"{(levels > most).mean():.3%} > {most}" for most in (1, 2, 4, 8))
     print(f"{len(images)} images: max {levels.max()}, mean {levels.mean():.3f} levels; {shares}")
-    print(f"fp32 changes the images by {np.abs(refined[0].astype(int) - images).mean():.1f} levels")
+    change = np.abs(refined[0].astype(int) - images).mean()
+    print(f"fp32 changes the images by {change:.1f} levels")
     for name, one in zip(("fp32", "int8"), refined, strict=True):
         kept = measure_preservation(images, one, cells(*images.shape[:3]))
         print(
-            f"{name}: moved {kept.shift_px['median']:.4f} px (95 %: {kept.shift_px['p95']:.4f}), structure left "
-            f"{kept.structure_kept['median']:.4f} (5 %: {kept.structure_kept['p05']:.4f}), "
+            f"{name}: moved {kept.shift_px['median']:.4f} px (95 %: {kept.shift_px['p95']:.4f}), "
+            f"structure left {kept.structure_kept['median']:.4f} (5 %: {kept.structure_kept['p05']:.4f}), "
             f"lost {kept.lost_fraction:.2%}"
         )
 
