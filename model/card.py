@@ -48,7 +48,10 @@ NO_NOISE = NoiseSpec(pixel_channels=0, smooth_channels=0, image_channels=0)
 
 
 class Parity(BaseModel):
-    """The comparison of torch (float32, eager) with ONNX Runtime, measured when the file was written."""
+    """The comparison of torch (float32, eager) with ONNX Runtime, measured when the file was written.
+
+    Of an int8 file: the comparison with the fp32 file it was made from, on the images of the run.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -61,7 +64,7 @@ class Parity(BaseModel):
     tolerance: NonNegativeInt
     """Largest difference that was allowed, in grey levels."""
     runtime: str
-    """What ran the file, e.g. `onnxruntime 1.31.1 CPUExecutionProvider`."""
+    """What ran the file, e.g. `onnxruntime 1.31.1 CPUExecutionProvider`; int8 adds `, int8 against fp32`."""
 
     @model_validator(mode="after")
     def _difference_is_tolerated(self) -> Self:

@@ -76,6 +76,19 @@ def _add_export(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     export.add_argument("--version", type=int, metavar="N", help="version [the highest one there plus 1]")
     for field in ("description", "licence", "attribution"):
         export.add_argument(f"--{field}", default="not stated", metavar="TEXT", help=f"{field} [not stated]")
+    export.add_argument(
+        "--precision",
+        choices=("fp32", "int8"),
+        default="fp32",
+        help="int8: faster on CPUs with VNNI, calibrated on the run's synthetic images [fp32]",
+    )
+    export.add_argument(
+        "--int8-tolerance",
+        type=int,
+        default=12,
+        metavar="LEVELS",
+        help="largest difference of int8 from fp32 that is published, grey levels [12]",
+    )
     export.set_defaults(run=_export)
 
 
@@ -160,11 +173,14 @@ def _resume(arguments: argparse.Namespace) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    from trainer.commands import export
+    from trainer.commands import export, export_int8
     from trainer.publish import Label
 
     label = Label(arguments.name, arguments.description, arguments.licence, arguments.attribution)
-    export(arguments.folder, arguments.models, label, arguments.version)
+    if arguments.precision == "int8":
+        export_int8(arguments.folder, arguments.models, label, arguments.version, arguments.int8_tolerance)
+    else:
+        export(arguments.folder, arguments.models, label, arguments.version)
 
 
 def _preview(arguments: argparse.Namespace) -> None:

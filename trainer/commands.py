@@ -3,24 +3,42 @@
 import tempfile
 from pathlib import Path
 
+from model.card import ModelCard
 from trainer.console import Console
 from trainer.data import load_data
 from trainer.errors import ConfigError
+from trainer.int8 import Int8
 from trainer.preview import write_preview
 from trainer.publish import Label, publish
 from trainer.running import fit, resume
 from trainer.trained import load_trained
 
-__all__ = ["export", "fit", "preview", "resume"]
+__all__ = ["export", "export_int8", "fit", "preview", "resume"]
 
 
 def export(run: Path, models: Path, label: Label, version: int | None) -> None:
     """Publish a run's refiner and say what was measured."""
     console = Console()
-    path, card = publish(load_trained(run, console.say), models, label, version)
+    _say_published(console, "torch", *publish(load_trained(run, console.say), models, label, version))
+
+
+def export_int8(run: Path, models: Path, label: Label, version: int | None, tolerance_levels: int) -> None:
+    """Publish the int8 profile of a run's refiner, calibrated on the run's own synthetic images."""
+    if not 0 <= tolerance_levels <= 255:
+        raise ConfigError(f"--int8-tolerance {tolerance_levels} is not between 0 and 255 grey levels")
+    console = Console()
+    trained = load_trained(run, console.say)
+    with tempfile.TemporaryDirectory() as cache:
+        data = load_data(trained.config, Path(cache), console.decoding)
+        int8 = Int8(data, trained.config.seed, tolerance_levels)
+        published = publish(trained, models, label, version, int8)
+    _say_published(console, "fp32", *published)
+
+
+def _say_published(console: Console, reference: str, path: Path, card: ModelCard) -> None:
     console.say(
-        f"published {path}: step {card.steps}, {card.parameters} parameters; torch and {card.parity.runtime} "
-        f"differ by at most {card.parity.max_difference} grey levels, in "
+        f"published {path}: step {card.steps}, {card.parameters} parameters; {reference} and "
+        f"{card.parity.runtime} differ by at most {card.parity.max_difference} grey levels, in "
         f"{card.parity.differing_fraction:.4%} of the values"
     )
 

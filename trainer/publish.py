@@ -16,6 +16,7 @@ from model.export import export_refiner
 from model.files import PARTIAL_SUFFIX, sync_folder
 from trainer.disk import telling
 from trainer.errors import PublishError
+from trainer.int8 import Int8, write_int8
 from trainer.trained import Trained
 
 NOT_STATED = "not stated"
@@ -32,12 +33,13 @@ class Label:
 
 
 def publish(
-    trained: Trained, models: Path, label: Label, version: int | None = None
+    trained: Trained, models: Path, label: Label, version: int | None = None, int8: Int8 | None = None
 ) -> tuple[Path, ModelCard]:
     """Export a refiner and move it into the repository in one step; returns its file and card.
 
-    `version` defaults to the highest one there plus 1. Raises PublishError when the version exists, the label
-    breaks a rule of the card, or the export is refused; then the repository is as before.
+    `version` defaults to the highest one there plus 1; with `int8`, its int8 profile is published. Raises
+    PublishError when the version exists, the label breaks a rule of the card, or the export is refused; then
+    the repository is as before.
     """
     if version is not None and version < 1:
         raise PublishError(f"--version {version}: versions are whole numbers from 1")
@@ -50,7 +52,7 @@ def publish(
         home.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=".", suffix=PARTIAL_SUFFIX, dir=home))
         try:
-            card = export_refiner(trained.refiner, draft, temporary / "refiner.onnx")
+            card = _write(trained, draft, temporary / "refiner.onnx", int8)
             temporary.chmod(0o755)
             temporary.rename(target)
             sync_folder(home)
@@ -59,6 +61,16 @@ def publish(
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     return target / "refiner.onnx", card
+
+
+def _write(trained: Trained, draft: CardDraft, path: Path, int8: Int8 | None) -> ModelCard:
+    if int8 is None:
+        return export_refiner(trained.refiner, draft, path)
+    fp32 = path.with_name("fp32.onnx")
+    export_refiner(trained.refiner, draft, fp32)
+    card = write_int8(fp32, int8, path)
+    fp32.unlink()
+    return card
 
 
 def _draft(trained: Trained, label: Label) -> CardDraft:

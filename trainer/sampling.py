@@ -26,6 +26,7 @@ Stream = Literal[
     "balance/real",
     "grid/synthetic",
     "grid/real",
+    "int8/images",
     "judge",
     "judge/order",
     "judge/augmentation",

@@ -16,6 +16,7 @@ from app.refining.devices import CPU, ProviderChoice, available_cores
 from model.card import ModelCard, read_card
 from model.errors import CardError
 from model.noise import noise_field
+from model.session_options import exact_integers
 
 Pixels = NDArray[np.uint8 | np.uint16]
 
@@ -173,7 +174,7 @@ def _session_options(threads: int) -> ort.SessionOptions:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # A memory pattern is recorded per shape, and shapes here are as many as image sizes.
     options.enable_mem_pattern = False
-    return options
+    return exact_integers(options)
 
 
 def _check_signature(path: Path, session: ort.InferenceSession, card: ModelCard) -> None:

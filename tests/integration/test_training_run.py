@@ -21,6 +21,7 @@ from model.refiner import Refiner  # noqa: E402
 from trainer.cli import main  # noqa: E402
 from trainer.data import load_data  # noqa: E402
 from trainer.distributed import World  # noqa: E402
+from trainer.evaluation.candidate import load_candidate  # noqa: E402
 from trainer.hardware import Hardware  # noqa: E402
 from trainer.loop import train  # noqa: E402
 from trainer.options import resolve  # noqa: E402
@@ -511,6 +512,30 @@ def test_an_exported_refiner_is_published_as_the_next_version_with_its_card(
     card = read_card(session.get_modelmeta().custom_metadata_map)
     assert (card.steps, card.licence, card.preset, card.metrics) == (12, "not stated", "default", {})
     assert card.noise.channels == 6
+
+
+def test_the_int8_profile_of_a_run_is_published_with_how_far_it_lies_from_fp32(
+    finished: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["export", str(finished.path), "--models", str(tmp_path), "--name", "squares"]
+    main([*command, "--precision", "int8"])
+
+    assert "int8 against fp32 differ by at most" in " ".join(capsys.readouterr().err.split())
+    (version,) = (tmp_path / "squares").iterdir()
+    assert [file.name for file in version.iterdir()] == ["refiner.onnx"]
+    candidate = load_candidate(version / "refiner.onnx", lambda _: None)
+    assert candidate.name == "squares/1"
+
+
+def test_a_tolerance_that_no_grey_level_has_is_refused(
+    finished: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["export", str(finished.path), "--models", str(tmp_path), "--name", "squares"]
+
+    words = refusal(capsys, [*command, "--precision", "int8", "--int8-tolerance", "-1"])
+
+    assert "--int8-tolerance -1 is not between 0 and 255" in words
+    assert not (tmp_path / "squares").exists()
 
 
 def test_a_published_version_is_never_replaced(

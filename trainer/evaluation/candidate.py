@@ -10,6 +10,7 @@ import onnxruntime
 from model.card import ModelCard, read_card
 from model.errors import CardError
 from model.noise import noise_field
+from model.session_options import exact_integers
 from trainer.errors import DataError
 from trainer.evaluation.alarms import run_alarms
 from trainer.samples import fitting_at_once, refine_levels
@@ -56,7 +57,8 @@ def _from_onnx(path: Path) -> Candidate:
     if not path.is_file():
         raise DataError(f"there is no file {path}")
     try:
-        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        options = exact_integers(onnxruntime.SessionOptions())
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its own classes share no other ancestor
         raise DataError(f"{path} is no ONNX file that can be run: {error}") from error
     try:
