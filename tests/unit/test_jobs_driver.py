@@ -54,8 +54,20 @@ def job(ledger: Ledger, settings: Settings) -> Job:
     return ledger.advance(job_id, ME, "finishing")
 
 
+class Nobody:
+    """An executor that has nothing to refine, and remembers which jobs came to their end."""
+
+    def __init__(self) -> None:
+        self.ended: list[str] = []
+
+    def end(self, job: str) -> None:
+        self.ended.append(job)
+
+
 def drive(ledger: Ledger, settings: Settings, job: Job) -> None:
-    asyncio.run(Driver(ledger, None, settings, ME, clock_s=time.monotonic).drive(job))
+    executor = Nobody()
+    asyncio.run(Driver(ledger, executor, settings, ME, clock_s=time.monotonic).drive(job))
+    assert executor.ended == [job.id], "its refiner would be held for ever"
 
 
 def test_a_cancellation_that_comes_too_late_takes_nothing_of_a_job_that_is_done(

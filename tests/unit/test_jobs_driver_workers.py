@@ -41,6 +41,8 @@ class Workers:
         await asyncio.sleep(0)
         return self._refines(work)
 
+    def end(self, job: str) -> None: ...
+
     async def close(self) -> None: ...
 
 
