@@ -257,6 +257,16 @@ class TrainConfig(BaseModel):
         json_schema_extra=LOSSES,
     )
 
+    variety_weight: float = Field(
+        0.0,
+        ge=0,
+        le=1e6,
+        description="weight, beside the realism of patches, of a second discriminator that judges images in "
+        "small groups by their mean features and how these differ: it misses looks that the refiner never "
+        "draws; 0: off, as in the paper",
+        json_schema_extra=LOSSES,
+    )
+
     discriminator_layers: Literal["default", "gaze", "hand", "global"] = Field(
         "default",
         description="layers of the discriminator; all judge patches but global, which has those of default "
@@ -277,6 +287,15 @@ class TrainConfig(BaseModel):
     )
     discriminator_spectral_norm: bool = Field(
         False, description="limit each layer's Lipschitz constant", json_schema_extra=DISCRIMINATOR
+    )
+
+    variety_group: int = Field(
+        8,
+        ge=2,
+        le=1024,
+        description="images that the second discriminator of variety_weight sees together; where they do not "
+        "divide batch_size, the largest part of them that does",
+        json_schema_extra=DISCRIMINATOR,
     )
 
     optimiser: Literal["sgd", "adam"] = Field(

@@ -33,11 +33,19 @@ class World:
         """Whether this process writes the run folder and speaks to the user."""
         return self.rank == 0
 
-    def shard(self, batch_size: int) -> slice:
-        """This process's part of a global batch; ConfigError when it cannot be shared out evenly."""
+    def shard(self, batch_size: int, group: int = 1) -> slice:
+        """This process's part of a global batch; ConfigError when it cannot be shared out evenly.
+
+        group: images of the batch that must stay together.
+        """
         if batch_size % self.size:
             raise ConfigError(f"--batch-size {batch_size} is not a multiple of the {self.size} processes")
         share = batch_size // self.size
+        if share % group:
+            raise ConfigError(
+                f"--batch-size {batch_size} gives each of {self.size} processes {share} images, which cuts "
+                f"groups of {group} apart: change --batch-size or --variety-group"
+            )
         return slice(self.rank * share, (self.rank + 1) * share)
 
     def gather(self, share: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from torch import Tensor
 from trainer.errors import StoppedError
 from trainer.networks import set_learning_rates
 from trainer.recorder import Recorder
-from trainer.step import discriminator_step, refine, refiner_step
+from trainer.step import discriminator_step, refine, refiner_step, variety_step
 from trainer.training import Training
 
 
@@ -61,6 +61,7 @@ def _update_refiner(run: Training, *, adversarial: bool) -> Tensor:
         noise,
         self_regularization_weight=run.regularization.weight,
         noise_reader=run.noise_reader,
+        variety=None if run.variety is None else run.variety.module,
         adversarial=adversarial,
     )
     run.clock.refiner_updates += 1
@@ -80,6 +81,8 @@ def _update_discriminator(run: Training, refined: Tensor | None = None) -> None:
     terms = discriminator_step(
         run.discriminator, run.objective, _with_history(run, refined), real, update=update
     )
+    if run.variety is not None:
+        run.meters.add(variety_step(run.variety, run.objective, refined, real), run.clock.iteration + 1)
     run.clock.discriminator_updates += 1
     run.meters.add(terms, run.clock.iteration + 1)
 

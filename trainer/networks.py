@@ -1,6 +1,7 @@
 """Owns how a config becomes networks: refiner, discriminator, their optimisers, all seeded."""
 
 from dataclasses import dataclass
+from math import gcd
 
 import torch
 from torch import nn
@@ -16,6 +17,7 @@ from model.discriminator import (
 )
 from model.noise_reader import NoiseReader, make_noise_reader
 from model.refiner import Refiner, RefinerConfig
+from model.variety import VarietyDiscriminator
 from trainer.config import TrainConfig
 from trainer.sampling import stream_seed
 
@@ -24,7 +26,7 @@ LAYERS = {"default": DEFAULT_LAYERS, "gaze": GAZE_LAYERS, "hand": HAND_LAYERS, "
 
 @dataclass(frozen=True)
 class Networks:
-    """R and D, and where noise is to be recovered its reader, each with its optimiser."""
+    """R and D, where asked for the reader of noise and the second discriminator, each with its optimiser."""
 
     refiner: Refiner
     discriminator: LocalDiscriminator
@@ -32,6 +34,8 @@ class Networks:
     discriminator_optimiser: torch.optim.Optimizer
     noise_reader: NoiseReader | None
     noise_reader_optimiser: torch.optim.Optimizer | None
+    variety: VarietyDiscriminator | None
+    variety_optimiser: torch.optim.Optimizer | None
 
 
 def refiner_config(config: TrainConfig, channels: int) -> RefinerConfig:
@@ -63,6 +67,11 @@ def discriminator_config(config: TrainConfig, channels: int) -> DiscriminatorCon
     )
 
 
+def variety_group(config: TrainConfig) -> int:
+    """Images that the second discriminator sees together: as asked for, or what of it divides a batch."""
+    return gcd(config.variety_group, config.batch_size)
+
+
 def build_networks(config: TrainConfig, channels: int, device: torch.device) -> Networks:
     """Fresh networks; the same seed gives the same weights everywhere, and global random state stays."""
     with torch.random.fork_rng(devices=[]):
@@ -70,9 +79,11 @@ def build_networks(config: TrainConfig, channels: int, device: torch.device) -> 
         refiner = Refiner(refiner_config(config, channels))
         discriminator = LocalDiscriminator(discriminator_config(config, channels))
         reader = make_noise_reader(channels, config.noise_image_channels, config.noise_recovery_weight)
+        variety = _variety(config, channels)
     refiner.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     discriminator.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     reader = None if reader is None else reader.to(device)
+    variety = None if variety is None else variety.to(device)
     return Networks(
         refiner,
         discriminator,
@@ -80,11 +91,19 @@ def build_networks(config: TrainConfig, channels: int, device: torch.device) -> 
         _optimiser(config, discriminator, config.discriminator_learning_rate),
         reader,
         None if reader is None else _optimiser(config, reader, config.discriminator_learning_rate),
+        variety,
+        None if variety is None else _optimiser(config, variety, config.discriminator_learning_rate),
     )
 
 
+def _variety(config: TrainConfig, channels: int) -> VarietyDiscriminator | None:
+    if config.variety_weight == 0:
+        return None
+    return VarietyDiscriminator(channels, variety_group(config), config.discriminator_negative_slope)
+
+
 def set_learning_rates(networks: Networks, config: TrainConfig, step: int) -> None:
-    """Give every optimiser the rate of `step` (0 is the first step of Algorithm 1); the reader has D's."""
+    """Give every optimiser the rate of `step` (0 is the first step of Algorithm 1); all but R have D's."""
     dropped = 0 < config.learning_rate_drop_step <= step
     factor = config.learning_rate_drop_factor if dropped else 1.0
     if config.learning_rate_decay_share:
@@ -93,6 +112,7 @@ def set_learning_rates(networks: Networks, config: TrainConfig, step: int) -> No
         (networks.refiner_optimiser, config.refiner_learning_rate),
         (networks.discriminator_optimiser, config.discriminator_learning_rate),
         (networks.noise_reader_optimiser, config.discriminator_learning_rate),
+        (networks.variety_optimiser, config.discriminator_learning_rate),
     ):
         for group in optimiser.param_groups if optimiser is not None else ():
             group["lr"] = rate * factor

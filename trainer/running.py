@@ -12,6 +12,7 @@ from trainer.distributed import World, open_world
 from trainer.errors import ConfigError
 from trainer.hardware import Hardware, agreed, backend, choose_hardware, telling_memory
 from trainer.loop import train
+from trainer.networks import variety_group
 from trainer.options import validate
 from trainer.recorder import Recorder
 from trainer.run_folder import RunFolder, claim_run_folder
@@ -22,7 +23,7 @@ def fit(config: TrainConfig) -> RunFolder:
     """Train a new run to its end; a run that cannot start leaves no folder behind."""
     keep_freed_memory()
     with open_world(backend(config)) as world:
-        world.shard(config.batch_size)
+        world.shard(config.batch_size, _together(config))
         hardware = choose_hardware(config, world.local_rank, world.local_size)
         hardware = agreed(hardware, world)
         config = _settled(config, hardware)
@@ -56,6 +57,11 @@ def resume(path: Path, steps: int | None = None) -> RunFolder:
             folder.write_config(config)
         _run(run, folder)
     return folder
+
+
+def _together(config: TrainConfig) -> int:
+    """Images of a batch that no two processes may share."""
+    return variety_group(config) if config.variety_weight else 1
 
 
 def _settled(config: TrainConfig, hardware: Hardware) -> TrainConfig:

@@ -1,7 +1,7 @@
 """Owns the two updates of Algorithm 1: one of the refiner, one of the discriminator."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +23,7 @@ Terms = dict[str, Tensor]
 REFINER_TERMS = (
     "refiner_loss",
     "realism_loss",
+    "variety_realism_loss",
     "self_regularization_loss",
     "noise_recovery_loss",
     "mean_absolute_change",
@@ -36,6 +37,7 @@ DISCRIMINATOR_TERMS = (
     "accuracy_on_real",
     "discriminator_gradient_norm",
 )
+VARIETY_TERMS = ("variety_loss", "variety_accuracy")
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Objective:
     scale: int
     """Factor on both whole losses: the number of patches (`patch_reduction` sum), or 1 (mean)."""
     noise_recovery_weight: float
+    variety_weight: float
     content_balance: ContentBalance | None
     autocast: Callable[[], AbstractContextManager[object]]
 
@@ -72,28 +75,32 @@ def refiner_step(
     *,
     self_regularization_weight: float,
     noise_reader: Learner | None = None,
+    variety: nn.Module | None = None,
     adversarial: bool = True,
 ) -> tuple[Terms, Tensor]:
     """Update R on Eq. 4: realism + λ · self-regularization; without `adversarial` on the second term alone.
 
-    Where there is a reader of noise, its weighted error is a third term, on which it is updated as well.
+    Where there is a reader of noise, its weighted error is a third term, on which it is updated as well;
+    where there is a second discriminator, the weighted realism that it sees is a fourth.
 
     synthetic: float [N, C, H, W] in [-1, 1]; noise: float [N, K, H, W] or None. D stays as it is: gradients
     pass through it to R, none is computed for its weights. Returns REFINER_TERMS (losses as means over
     patches and batch, before `scale`; the change in units of [-1, 1]) and the refined images from before the
     update, float32 [N, C, H, W], without gradient.
     """
-    with frozen(discriminator):
+    with frozen(discriminator), frozen(variety) if variety is not None else nullcontext():
         with objective.autocast():
             refined = refiner.forward(synthetic, noise)
             distance = self_regularization_loss(objective.feature_transform, refined, synthetic)
-            realism = distance.new_zeros(())
+            realism = of_groups = distance.new_zeros(())
             if adversarial:
                 realism = realism_loss(discriminator(refined), objective.adversarial_loss)
+            if adversarial and variety is not None:
+                of_groups = realism_loss(variety(refined), objective.adversarial_loss)
             recovery = distance.new_zeros(())
             if noise_reader is not None and noise is not None:
                 recovery = noise_recovery_loss(noise_reader.forward(refined), noise)
-        loss = realism + self_regularization_weight * distance
+        loss = realism + objective.variety_weight * of_groups + self_regularization_weight * distance
         loss = loss + objective.noise_recovery_weight * recovery
         learners = (refiner,) if noise_reader is None else (refiner, noise_reader)
         for learner in learners:
@@ -103,7 +110,7 @@ def refiner_step(
     refined = refined.detach().float()
     change = (refined - synthetic).abs().mean()
     agreement = edge_agreement(refined, synthetic)
-    values = (loss, realism, distance, recovery, change, agreement, gradient_norm)
+    values = (loss, realism, of_groups, distance, recovery, change, agreement, gradient_norm)
     return _terms(REFINER_TERMS, values), refined
 
 
@@ -135,6 +142,22 @@ def discriminator_step(
     gradient_norm = _update(discriminator)
     on_refined, on_real = _accuracies(logits_refined.detach(), logits_real.detach())
     return _terms(DISCRIMINATOR_TERMS, (loss, penalty, on_refined, on_real, gradient_norm))
+
+
+def variety_step(variety: Learner, objective: Objective, refined: Tensor, real: Tensor) -> Terms:
+    """Update the second discriminator on Eq. 2 over groups; returns VARIETY_TERMS.
+
+    refined, real: float [N, C, H, W] without gradient, N a multiple of its group. No history: images of many
+    refiners differ more than those of one.
+    """
+    with objective.autocast():
+        logits_refined, logits_real = variety.forward(torch.cat([refined, real])).chunk(2)
+        loss = discriminator_loss(logits_refined, logits_real, objective.adversarial_loss, None)
+    variety.optimiser.zero_grad()
+    torch.autograd.backward(loss)
+    _update(variety)
+    on_refined, on_real = _accuracies(logits_refined.detach(), logits_real.detach())
+    return _terms(VARIETY_TERMS, (loss, (on_refined + on_real) / 2.0))
 
 
 @torch.no_grad()

@@ -24,7 +24,7 @@ from trainer.networks import Networks, build_networks
 from trainer.preservation_budget import Regularization
 from trainer.sampling import Sampler, Stream, draw_noise, generator
 from trainer.sources import Images
-from trainer.step import DISCRIMINATOR_TERMS, REFINER_TERMS, Learner, Objective
+from trainer.step import DISCRIMINATOR_TERMS, REFINER_TERMS, VARIETY_TERMS, Learner, Objective
 from trainer.stopping import Stopping
 from trainer.validation import Validator, make_validator
 
@@ -71,6 +71,7 @@ class Training:
     refiner: Learner
     discriminator: Learner
     noise_reader: Learner | None
+    variety: Learner | None
     objective: Objective
     regularization: Regularization
     streams: Streams
@@ -103,6 +104,8 @@ class Training:
             "discriminator_optimiser": self.networks.discriminator_optimiser.state_dict(),
             "noise_reader": _state(self.networks.noise_reader),
             "noise_reader_optimiser": _state(self.networks.noise_reader_optimiser),
+            "variety": _state(self.networks.variety),
+            "variety_optimiser": _state(self.networks.variety_optimiser),
             "ema": self.ema.refiner.state_dict(),
             "history": None if self.history is None else dict(self.history.state_dict()),
             "meters": dict(self.meters.state_dict()),
@@ -124,6 +127,9 @@ class Training:
         if self.networks.noise_reader is not None and self.networks.noise_reader_optimiser is not None:
             self.networks.noise_reader.load_state_dict(state["noise_reader"])
             self.networks.noise_reader_optimiser.load_state_dict(state["noise_reader_optimiser"])
+        if self.networks.variety is not None and self.networks.variety_optimiser is not None:
+            self.networks.variety.load_state_dict(state["variety"])
+            self.networks.variety_optimiser.load_state_dict(state["variety_optimiser"])
         self.ema.refiner.load_state_dict(state["ema"])
         if self.history is not None:
             self.history.load_state_dict(_on_device(state["history"], self.hardware.device))
@@ -152,13 +158,14 @@ def build_training(config: TrainConfig, data: TrainingData, world: World, hardwa
         networks=networks,
         refiner=_learner(networks.refiner, networks.refiner_optimiser, world, device),
         discriminator=_learner(networks.discriminator, networks.discriminator_optimiser, world, device),
-        noise_reader=_reader(networks, world, device),
+        noise_reader=_optional(networks.noise_reader, networks.noise_reader_optimiser, world, device),
+        variety=_optional(networks.variety, networks.variety_optimiser, world, device),
         objective=_objective(config, data, networks, hardware),
         regularization=Regularization.of(config.self_regularization_weight, config.preservation_budget),
         streams=_streams(config, data, world, device),
         history=_history(config),
         ema=ema,
-        meters=Meters((*REFINER_TERMS, *DISCRIMINATOR_TERMS), device),
+        meters=Meters((*REFINER_TERMS, *DISCRIMINATOR_TERMS, *VARIETY_TERMS), device),
         alarms=Alarms(config.steps),
         validator=make_validator(data, config.seed) if config.validate_every and world.is_main else None,
         clock=Clock(),
@@ -190,10 +197,12 @@ def _learner(
     return Learner(module, world.synchronised(module, device), optimiser)
 
 
-def _reader(networks: Networks, world: World, device: torch.device) -> Learner | None:
-    if networks.noise_reader is None or networks.noise_reader_optimiser is None:
+def _optional(
+    module: nn.Module | None, optimiser: torch.optim.Optimizer | None, world: World, device: torch.device
+) -> Learner | None:
+    if module is None or optimiser is None:
         return None
-    return _learner(networks.noise_reader, networks.noise_reader_optimiser, world, device)
+    return _learner(module, optimiser, world, device)
 
 
 def _state(part: nn.Module | torch.optim.Optimizer | None) -> dict[str, Any] | None:
@@ -220,6 +229,7 @@ def _objective(config: TrainConfig, data: TrainingData, networks: Networks, hard
         config.r1_every,
         height * width if config.patch_reduction == "sum" else 1,
         config.noise_recovery_weight,
+        config.variety_weight,
         _content_balance(config, data, networks, hardware.device),
         hardware.autocast,
     )

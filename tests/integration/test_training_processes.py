@@ -26,6 +26,8 @@ SETTINGS = {
     "noise_image_channels": 1,
     "noise_recovery_weight": 0.3,
     "content_balance_limit": 4,
+    "variety_weight": 0.5,
+    "variety_group": 4,
     "batch_size": 8,
     "history_capacity": 12,
     "r1_weight": 0.1,

@@ -16,12 +16,14 @@ from trainer.options import resolve  # noqa: E402
 from trainer.step import (  # noqa: E402
     DISCRIMINATOR_TERMS,
     REFINER_TERMS,
+    VARIETY_TERMS,
     Learner,
     Objective,
     discriminator_step,
     edge_agreement,
     refine,
     refiner_step,
+    variety_step,
 )
 
 pytestmark = pytest.mark.train
@@ -47,6 +49,9 @@ class Pair:
             self.noise_reader = Learner(
                 networks.noise_reader, networks.noise_reader, networks.noise_reader_optimiser
             )
+        self.variety = None
+        if networks.variety is not None and networks.variety_optimiser is not None:
+            self.variety = Learner(networks.variety, networks.variety, networks.variety_optimiser)
         self.weight = config.self_regularization_weight
         height, width = networks.discriminator.config.output_size(*SIZE)
         self.objective = Objective(
@@ -56,6 +61,7 @@ class Pair:
             config.r1_every,
             height * width if config.patch_reduction == "sum" else 1,
             config.noise_recovery_weight,
+            config.variety_weight,
             None,
             contextlib.nullcontext,
         )
@@ -195,6 +201,52 @@ def test_noise_is_read_of_the_last_channels() -> None:
     )
     assert noise_recovery_loss(torch.tensor([[1.0], [-2.0]]), noise).item() == 0.0
     assert noise_recovery_loss(torch.zeros(2, 1), noise).item() == pytest.approx(2.5)
+
+
+def test_a_discriminator_of_groups_makes_the_refiner_draw_all_looks_there_are() -> None:
+    def looks_drawn(weight: float) -> float:
+        """Spread of the levels of refined images, where real ones have -0.5 or 0.5 and D sees nothing."""
+        config = settings(
+            noise_image_channels=1, refiner_output="residual", variety_weight=weight, variety_group=4,
+            self_regularization_weight=0, patch_reduction="mean", warmup_refiner_steps=0,
+            optimiser="adam", refiner_learning_rate=0.003, discriminator_learning_rate=0.01,
+        )  # fmt: skip
+        pair = Pair(config)
+        with torch.no_grad():
+            for value in pair.discriminator.module.parameters():
+                value.zero_()  # it cannot tell anything, and so asks for nothing
+        synthetic = torch.zeros(16, 1, *SIZE)
+        real = torch.tensor([-0.5, 0.5]).repeat(8)[:, None, None, None].expand_as(synthetic)
+        for update in range(120):
+            source = torch.Generator().manual_seed(update)
+            noise = torch.randn(16, 1, 1, 1, generator=source).expand(-1, -1, *SIZE)
+            variety = None if pair.variety is None else pair.variety.module
+            _, refined = refiner_step(
+                pair.refiner, pair.discriminator.module, pair.objective, synthetic, noise,
+                self_regularization_weight=0, variety=variety,
+            )  # fmt: skip
+            if pair.variety is not None:
+                variety_step(pair.variety, pair.objective, refined, real)
+        return refined.mean(dim=(1, 2, 3)).std().item()
+
+    assert looks_drawn(1.0) > 0.2
+    assert looks_drawn(0.0) < 0.05
+
+
+def test_the_step_of_groups_moves_their_discriminator_alone_and_says_how_it_went() -> None:
+    pair = Pair(settings(variety_weight=1.0, variety_group=4))
+    assert pair.variety is not None
+    before = weights(pair.refiner), weights(pair.discriminator), weights(pair.variety)
+    terms = variety_step(pair.variety, pair.objective, images(0), images(1))
+    assert [
+        changed(*each) for each in zip(before, (pair.refiner, pair.discriminator, pair.variety), strict=True)
+    ] == [
+        False,
+        False,
+        True,
+    ]
+    assert tuple(terms) == VARIETY_TERMS
+    assert all(value.isfinite() for value in terms.values())
 
 
 def accuracy_after(updates: int, **changes: object) -> float:
