@@ -1,9 +1,10 @@
 """Owns TrainConfig: every setting of a training run, its meaning, unit, default and bounds."""
 
-import re
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+from trainer.config_values import BitDepth, Channels, Size
 
 Section = dict[str, JsonValue]
 # The group of a field in `--help` and in config.toml.
@@ -16,26 +17,6 @@ DISCRIMINATOR: Section = {"section": "discriminator"}
 OPTIMISER: Section = {"section": "optimiser"}
 SPEED: Section = {"section": "speed"}
 LOGS: Section = {"section": "logs"}
-
-
-def _parse_size(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    match = re.fullmatch(r"(\d+)[x×](\d+)", value.strip())
-    if match is None:
-        raise ValueError(f"{value!r} is not HEIGHTxWIDTH, for example 35x55")
-    return (int(match[1]), int(match[2]))
-
-
-def _parse_auto(value: object) -> object:
-    return int(value) if isinstance(value, str) and value.isdecimal() else value
-
-
-Pixels = Annotated[int, Field(ge=1, le=65_536)]
-Size = Annotated[tuple[Pixels, Pixels], BeforeValidator(_parse_size)]
-"""Height and width in pixels, written `35x55`."""
-Channels = Annotated[Literal["auto"] | Annotated[int, Field(ge=1, le=64)], BeforeValidator(_parse_auto)]
-BitDepth = Annotated[Literal["auto", 8, 16], BeforeValidator(_parse_auto)]
 
 
 class TrainConfig(BaseModel):

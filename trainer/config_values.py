@@ -1,0 +1,26 @@
+"""Values of settings as people write them: `35x55`, `auto`, `3`."""
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+
+def _parse_size(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"(\d+)[x×](\d+)", value.strip())
+    if match is None:
+        raise ValueError(f"{value!r} is not HEIGHTxWIDTH, for example 35x55")
+    return (int(match[1]), int(match[2]))
+
+
+def _parse_auto(value: object) -> object:
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
+Pixels = Annotated[int, Field(ge=1, le=65_536)]
+Size = Annotated[tuple[Pixels, Pixels], BeforeValidator(_parse_size)]
+"""Height and width in pixels, written `35x55`."""
+Channels = Annotated[Literal["auto"] | Annotated[int, Field(ge=1, le=64)], BeforeValidator(_parse_auto)]
+BitDepth = Annotated[Literal["auto", 8, 16], BeforeValidator(_parse_auto)]
