@@ -31,6 +31,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._head_bytes = 0
         self._idle_bytes = 0
+        self._piece_bytes = 0
+        """Of what came last, as far as it is not known to belong to an earlier request."""
         self._refused = False
 
     def data_received(self, data: bytes) -> None:
@@ -38,6 +40,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._refused:
             return
         self._idle_bytes += len(data)
+        self._piece_bytes = len(data)
         super().data_received(data)
         if self._idle_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
             self._refuse()
@@ -50,8 +53,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             super().send_400_response(msg)
 
     def on_message_begin(self) -> None:
-        """Begin a request: nothing is counted yet."""
-        self._head_bytes = self._idle_bytes = 0
+        """Begin a request: what came with its first byte counts, and may be all of an unfinished header."""
+        self._head_bytes = 0
+        self._idle_bytes = self._piece_bytes
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
@@ -76,7 +80,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """End the request."""
-        self._idle_bytes = 0
+        self._idle_bytes = self._piece_bytes = 0
         super().on_message_complete()
 
     def _count(self, more: int) -> None:

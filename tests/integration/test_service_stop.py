@@ -162,7 +162,7 @@ def test_a_request_whose_header_never_ends_is_refused(tmp_path: Path, write_mode
             connection.sendall(b"GET / HTTP/1.1\r\nAccept: " + b"image/png," * 6600)
             answer = connection.recv(1000)
 
-        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert answer.startswith(b"HTTP/1.1 431 ")
 
 
 def test_a_host_that_is_no_name_gets_one_sentence(tmp_path: Path) -> None:
