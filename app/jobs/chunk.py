@@ -36,6 +36,11 @@ class ChunkWork:
     files: Sequence[PlannedFile]
     dropped: Place | None = None
 
+    @property
+    def own_files(self) -> bool:
+        """Whether the set and its result are both in the folder of the job, where nobody changes a file."""
+        return self.request.source is None and self.request.destination is None
+
 
 @dataclass(frozen=True)
 class Room:

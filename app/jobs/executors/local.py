@@ -41,6 +41,7 @@ class LocalExecutor:
             dropped=work.dropped,
             drop_below=work.request.options.drop_below,
             background=True,
+            own_files=work.own_files,
         )
         return await refine_chunk(run, work.files, self._room)
 
