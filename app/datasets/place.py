@@ -100,8 +100,12 @@ def share(source: Place, name: str, target: Place, target_name: str) -> Digest:
     original, second = source.local(name), target.local(target_name)
     if original is None or second is None or not _linked(original, second):
         return copy(source, name, target, target_name)
+    hashing, count = hashlib.sha256(), 0
     with source.open(name) as reading:
-        return Digest(hashlib.file_digest(reading, "sha256").hexdigest(), original.stat().st_size)
+        while part := reading.read(COPIED_AT_ONCE):
+            hashing.update(part)
+            count += len(part)
+    return Digest(hashing.hexdigest(), count)
 
 
 def _linked(original: Path, second: Path) -> bool:
