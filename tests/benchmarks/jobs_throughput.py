@@ -1,6 +1,6 @@
 """What a dataset job costs beyond its refining: images per second, memory, and what requests feel of it.
 
-    python tests/benchmarks/jobs_throughput.py                       # one JSON object; some minutes
+    python tests/benchmarks/jobs_throughput.py                       # two JSON objects; some minutes
     nice -n -15 taskset -c 1 python tests/benchmarks/jobs_throughput.py --threads 1
 
 A real service gets sets of 32x32 px PNGs, with YOLO labels (measured) and without, as uploads. In turn with
@@ -58,7 +58,7 @@ SIDE = 32
 
 
 def main() -> None:
-    """Measure, and print one JSON object."""
+    """Measure both kinds of sets, and print a JSON object for each."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--small", type=int, default=2000, help="images of the set that is compared in speed")
     parser.add_argument("--large", type=int, default=20_000, help="of the set that is compared in memory")
@@ -68,12 +68,11 @@ def main() -> None:
     given = parser.parse_args()
     spawn = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory(prefix="simtrue-", dir=given.folder) as folder:
-        found: dict[str, Any] = {}
         for labels in (True, False):
             with spawn.Pool(1, begin_bare, [given.threads]) as bare:
                 named = "with labels" if labels else "without labels"
-                found[named] = _measure(Path(folder), bare, given, labels=labels)
-        print(json.dumps(found, indent=1))
+                found = _measure(Path(folder), bare, given, labels=labels)
+            print(json.dumps({named: found}, indent=1), flush=True)
 
 
 def _measure(folder: Path, bare: Pool, given: argparse.Namespace, *, labels: bool) -> dict[str, Any]:
