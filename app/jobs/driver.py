@@ -7,7 +7,7 @@ import json
 import logging
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, ParamSpec, Protocol, TypeVar
@@ -266,40 +266,43 @@ class Driver:
         if await _in_thread(way.folder.done(number).exists):
             counts = await _in_thread(lambda: tally(way.folder.read_done(number)))
         else:
-            entries = await self._entries_of(way, number)
-            with _naming_full_disk():
-                await _in_thread(way.folder.write_done, number, entries)
+            work = await self._work_of(way, number)
+            async with self._counted_when_it_kills(work):
+                entries = await self._entries_of(work)
+                with _naming_full_disk():
+                    await _in_thread(way.folder.write_done, number, entries)
             counts = tally(entries)
         await _in_thread(self._ledger.finish_chunk, way.id, self._owner, number, counts)
         await self._tell_progress(way.id)
 
-    async def _entries_of(self, way: _Way, number: int) -> list[Entry]:
-        """What becomes of the files of a chunk; one that ends its process again and again is given up."""
+    async def _work_of(self, way: _Way, number: int) -> ChunkWork:
         files = await _in_thread(way.folder.read_chunk, number)
         kept = FolderPlace(way.folder.dropped)
-        work = ChunkWork(way.id, number, way.request, way.source, way.target, files, kept)
-        while True:
-            attempt = await _in_thread(self._ledger.start_chunk, way.id, self._owner, number)
-            if attempt > self._settings.job_chunk_attempts:
-                reason = f"Refining ended its process {attempt - 1} times at this file, or at one beside it."
-                variants = way.request.options.variants
-                return [entry for file in files for entry in failed_entries(file, reason, variants)]
-            try:
-                return await self._refined(work)
-            except WorkerLost as error:
-                _log.warning("job %s, chunk %d is begun again: %s", way.id, number, error.detail)
+        return ChunkWork(way.id, number, way.request, way.source, way.target, files, kept)
 
-    async def _refined(self, work: ChunkWork) -> list[Entry]:
+    @asynccontextmanager
+    async def _counted_when_it_kills(self, work: ChunkWork) -> AsyncIterator[None]:
         """Of an attempt that ends in good order, however it ends, the ledger does not keep count."""
         try:
-            with _naming_full_disk():
-                return await self._executor.refine(work)
-        except WorkerLost:
-            raise
+            yield
         except BaseException:
             with suppress(SimtrueError):
                 await asyncio.shield(_in_thread(self._ledger.stop_chunk, work.job, self._owner, work.number))
             raise
+
+    async def _entries_of(self, work: ChunkWork) -> list[Entry]:
+        """What becomes of the files of a chunk; one that ends its process again and again is given up."""
+        while True:
+            attempt = await _in_thread(self._ledger.start_chunk, work.job, self._owner, work.number)
+            if attempt > self._settings.job_chunk_attempts:
+                reason = f"Refining ended its process {attempt - 1} times at this file, or at one beside it."
+                variants = work.request.options.variants
+                return [entry for file in work.files for entry in failed_entries(file, reason, variants)]
+            try:
+                with _naming_full_disk():
+                    return await self._executor.refine(work)
+            except WorkerLost as error:
+                _log.warning("job %s, chunk %d is begun again: %s", work.job, work.number, error.detail)
 
     async def _tell_progress(self, job_id: str) -> None:
         """An event now and then, and that the job no longer waits."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -149,3 +150,36 @@ def test_slots_that_come_while_chunks_are_in_work_are_used(
             return copied(work)
 
     assert drive(ledger, job, Growing(copied), tmp_path).state == "done"
+
+
+@pytest.mark.parametrize(
+    "where",
+    [(Ledger, "start_chunk"), (JobFolder, "read_chunk"), (JobFolder, "write_done")],
+    ids=lambda at: at[1],
+)
+def test_a_stop_at_any_moment_counts_as_no_attempt(
+    ledger: Ledger, job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: tuple[type, str]
+) -> None:
+    asked = threading.Event()
+    original = getattr(*where)
+
+    def slowly(*args: object) -> object:
+        answer = original(*args)
+        asked.set()
+        time.sleep(0.2)
+        return answer
+
+    async def stopped() -> None:
+        driver = Driver(ledger, Workers(copied), Settings(data=tmp_path), OWNER, clock_s=time.monotonic)
+        driving = asyncio.ensure_future(driver.drive(job))
+        await asyncio.to_thread(asked.wait, 30)
+        driving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await driving
+
+    monkeypatch.setattr(*where, slowly)
+    asyncio.run(stopped())
+
+    left = ledger.get(job.id)
+    assert (left.owner, left.state) == (None, "running")
+    assert {chunk.attempts for chunk in ledger.chunks_waiting(job.id)} == {0}
