@@ -6,8 +6,8 @@ import asyncio
 import json
 import logging
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, ParamSpec, Protocol, TypeVar
@@ -27,6 +27,7 @@ from app.errors import (
     StorageFull,
     WorkerLost,
 )
+from app.full_disk import naming_full_disk
 from app.jobs.child import ask_child
 from app.jobs.chunk import ChunkWork
 from app.jobs.folder import JobFolder
@@ -38,7 +39,6 @@ from app.jobs.tally import tally
 from app.set_refining import failed_entries
 from app.settings import Settings
 from app.threads import in_threads
-from model.files import DISK_FULL
 
 WAITED_FOR: Final = (StorageFull, PlaceUnavailable, ModelNotServed, ClusterUnavailable, LedgerUnavailable)
 """What passes without anybody's doing, or by somebody's who reads the sentence; the job then goes on."""
@@ -46,6 +46,7 @@ FIRST_WAIT_S: Final = 1.0
 LONGEST_WAIT_S: Final = 60.0
 MOST_DEATHS: Final = 5
 """Of children, or of the driver itself: a job that ended them so often is not tried again."""
+DISK_IS_FULL: Final = "The disk is full: {reason}; the job goes on when there is room."
 PROGRESS_EVERY_S: Final = 1.0
 SLOTS_AGAIN_S: Final = 5.0
 """How soon a job makes use of an executor that has grown."""
@@ -269,7 +270,7 @@ class Driver:
             work = await self._work_of(way, number)
             async with self._counted_when_it_kills(work):
                 entries = await self._entries_of(work)
-                with _naming_full_disk():
+                with naming_full_disk(DISK_IS_FULL):
                     await _in_thread(way.folder.write_done, number, entries)
             counts = tally(entries)
         await _in_thread(self._ledger.finish_chunk, way.id, self._owner, number, counts)
@@ -299,7 +300,7 @@ class Driver:
                 variants = work.request.options.variants
                 return [entry for file in work.files for entry in failed_entries(file, reason, variants)]
             try:
-                with _naming_full_disk():
+                with naming_full_disk(DISK_IS_FULL):
                     return await self._executor.refine(work)
             except WorkerLost as error:
                 _log.warning("job %s, chunk %d is begun again: %s", work.job, work.number, error.detail)
@@ -356,17 +357,6 @@ class Driver:
 
 async def _in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     return await in_threads(None, partial(work, *args, **kwargs))
-
-
-@contextmanager
-def _naming_full_disk() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in DISK_FULL:
-            said = f"The disk is full: {error.strerror}; the job goes on when there is room."
-            raise StorageFull(said) from error
-        raise
 
 
 async def _some_done(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, asynccontextmanager
 from functools import partial
 from typing import Final, TypeVar
 
@@ -13,7 +13,8 @@ from fastapi import APIRouter, Request
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from app.errors import InvalidRequest, StorageFull
+from app.errors import InvalidRequest
+from app.full_disk import naming_full_disk
 from app.jobs.job import Job
 from app.jobs.request import JobRequest, PinnedModel
 from app.jobs.service import Jobs
@@ -25,9 +26,10 @@ from app.routes.openapi import JOB_OPERATION, problems
 from app.routes.room import Room
 from app.routes.spool import Spool
 from app.services import Services
-from model.files import DISK_FULL, appearing
+from model.files import appearing
 
 CLIENT_CLOSED_REQUEST: Final = 499
+NO_ROOM: Final = "There is no room left for this set; send it when there is."
 UPLOADS_AT_ONCE: Final = 16
 LONGEST_KEY: Final = 255
 T = TypeVar("T")
@@ -65,11 +67,11 @@ async def _submit(request: Request, services: Services, jobs: Jobs) -> tuple[Job
     """Read, check and accept a job; what was uploaded is removed again when it is not accepted."""
     key = _idempotency_key(request)
     await asyncio.to_thread(jobs.ledger)  # before anything is uploaded for nothing
-    with _naming_full_disk():
+    with naming_full_disk(NO_ROOM):
         job_id, folder = await asyncio.to_thread(jobs.new_folder)
     accepted = False
     try:
-        with _naming_full_disk():
+        with naming_full_disk(NO_ROOM):
             async with _in_threads(appearing(folder.upload)) as file:
                 spool = Spool(file)
                 form = await read_job_form(request, services.settings, spool)
@@ -121,13 +123,3 @@ async def _in_threads(manager: AbstractContextManager[T]) -> AsyncIterator[T]:
         await asyncio.to_thread(manager.__exit__, type(error), error, error.__traceback__)
         raise
     await asyncio.to_thread(manager.__exit__, None, None, None)
-
-
-@contextmanager
-def _naming_full_disk() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in DISK_FULL:
-            raise StorageFull("There is no room left for this set; send it when there is.") from error
-        raise

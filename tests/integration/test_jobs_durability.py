@@ -18,9 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 import pytest
-from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = (sys.executable, "-c", "import sys; from app.cli import main; sys.exit(main())", "serve")
@@ -121,18 +119,9 @@ def serve(tmp_path: Path, write_model: Callable[..., Path]) -> Iterator[Serve]:
 
 
 @pytest.fixture(scope="module")
-def dataset() -> bytes:
-    """A zip of images with labels, and a text that is to be copied."""
-    chance = np.random.default_rng(0)
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr("notes.txt", "copied\n" * 100)
-        for i in range(IMAGES):
-            picture = io.BytesIO()
-            Image.fromarray(chance.integers(20, 200, (32, 32), dtype=np.uint8)).save(picture, "PNG")
-            archive.writestr(f"images/{i:03}.png", picture.getvalue())
-            archive.writestr(f"labels/{i:03}.txt", "0 0.5 0.5 0.4 0.4\n")
-    return file.getvalue()
+def dataset(labelled_set: bytes) -> bytes:
+    """The set that every job here is about."""
+    return labelled_set
 
 
 @pytest.fixture(scope="module")
