@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from app.annotations.shapes import ImageRef
 from app.datasets.manifest import Action, Entry, Measured, Refined
-from app.datasets.place import Digest, Place, copy, share
+from app.datasets.place import Digest, Place, copy, digest_of
 from app.datasets.set_plan import PlannedFile
 from app.errors import PlaceUnavailable, ShuttingDown, SimtrueError
 from app.image_report import rounded
@@ -34,7 +34,8 @@ class SetRun:
     Of several variants each gets a whole set of its own, in the folders `variant-0`, `variant-1`, …, so that
     annotations go on naming their images. drop_below: leave images out of the result that are below the
     thresholds. dropped: where those go, to be shown. background: let the requests of people go first.
-    own_files: nobody changes a file in source or target, so that copies may share the bytes.
+    leave_copies: what is to be copied is only read; who packs the result takes it from the source, where
+    nobody changes it.
     """
 
     services: Services
@@ -45,7 +46,7 @@ class SetRun:
     dropped: Place | None = None
     drop_below: bool = False
     background: bool = False
-    own_files: bool = False
+    leave_copies: bool = False
 
     def result_of(self, file: PlannedFile, variant: int) -> str:
         """Path of a variant of a file below the target."""
@@ -144,11 +145,11 @@ def job_of(run: SetRun, file: PlannedFile, data: bytes, size: tuple[int, int] | 
 def _copy(run: SetRun, file: PlannedFile, failure: str | None) -> list[Entry]:
     """Copy a file that is to be copied, or, with the reason, one that could not be refined."""
     action: Action = "copied" if failure is None else "failed"
-    copying = share if run.own_files else copy
+    read = digest_of(run.source, file.name) if run.leave_copies else None
     entries = []
     for variant in range(run.options.variants):
-        result = run.result_of(file, variant)
-        digest, reason = copying(run.source, file.name, run.target, result), failure
+        result, reason = run.result_of(file, variant), failure
+        digest = read or copy(run.source, file.name, run.target, result)
         if file.label_image is not None:
             reason = f"taken for a label image, because {file.label_image}"
         entries.append(Entry(file.name, action, reason, _written_as(file, result), digest, digest))

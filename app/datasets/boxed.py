@@ -6,10 +6,10 @@ import gzip
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
-from typing import IO, Final, cast
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path, PurePosixPath
+from typing import IO, Final, NamedTuple, cast
 
 import zstandard
 
@@ -70,36 +70,57 @@ def packed_set(target: Path, *, overwrite: bool, dry_run: bool = False) -> Itera
         return
     with tempfile.TemporaryDirectory(prefix=".simtrue-", dir=_existing(target.parent)) as folder:
         yield Path(folder)
-        pack(Path(folder), target, kind)
+        pack(members_of(Path(folder)), target, kind)
 
 
-def pack(folder: Path, archive: Path, kind: Kind) -> None:
-    """Write all files and empty folders below a folder into an archive; same files, same bytes."""
+class Member(NamedTuple):
+    """A file to be packed, `size` in bytes; without `open`, an empty folder."""
+
+    name: str
+    size: int = 0
+    open: Callable[[], AbstractContextManager[IO[bytes]]] | None = None
+
+
+def pack(members: Iterable[Member], archive: Path, kind: Kind) -> None:
+    """Write files into an archive, in their order; same files, same bytes."""
     with appearing(archive) as file:
         if kind == "zip":
-            _pack_zip(folder, file)
+            _pack_zip(members, file)
         else:
-            _pack_tar(folder, file, kind)
+            _pack_tar(members, file, kind)
 
 
-def _pack_zip(folder: Path, file: IO[bytes]) -> None:
+def members_of(folder: Path) -> Iterator[Member]:
+    """Files that are whole and empty folders below a folder, in the order of their paths."""
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and not path.name.endswith(PARTIAL_SUFFIX):
+            yield Member(name, path.stat().st_size, _opening(path))
+        elif path.is_dir() and not any(path.iterdir()):
+            yield Member(name)
+
+
+def _opening(path: Path) -> Callable[[], IO[bytes]]:
+    return lambda: path.open("rb")
+
+
+def _pack_zip(members: Iterable[Member], file: IO[bytes]) -> None:
     with zipfile.ZipFile(file, "w", allowZip64=True) as archive:
-        for path in _contents(folder):
-            name = path.relative_to(folder).as_posix()
-            if path.is_dir():
-                archive.writestr(zipfile.ZipInfo(f"{name}/", _LONG_AGO), b"")
+        for member in members:
+            if member.open is None:
+                archive.writestr(zipfile.ZipInfo(f"{member.name}/", _LONG_AGO), b"")
                 continue
-            info = zipfile.ZipInfo(name, _LONG_AGO)
+            info = zipfile.ZipInfo(member.name, _LONG_AGO)
             info.external_attr = 0o100644 << 16
-            packed = path.suffix.lower() in _PACKED_ALREADY
+            packed = PurePosixPath(member.name).suffix.lower() in _PACKED_ALREADY
             info.compress_type = zipfile.ZIP_STORED if packed else zipfile.ZIP_DEFLATED
-            info.file_size = path.stat().st_size  # decides whether the entry needs 64-bit sizes
-            with path.open("rb") as reading, archive.open(info, "w") as writing:
+            info.file_size = member.size  # decides whether the entry needs 64-bit sizes
+            with member.open() as reading, archive.open(info, "w") as writing:
                 while part := reading.read(COPIED_AT_ONCE):
                     writing.write(part)
 
 
-def _pack_tar(folder: Path, file: IO[bytes], kind: Kind) -> None:
+def _pack_tar(members: Iterable[Member], file: IO[bytes], kind: Kind) -> None:
     with ExitStack() as stack:
         if kind == "tar.gz":
             file = cast(IO[bytes], stack.enter_context(gzip.GzipFile("", "wb", 6, file, mtime=0)))
@@ -107,23 +128,16 @@ def _pack_tar(folder: Path, file: IO[bytes], kind: Kind) -> None:
             compressor = zstandard.ZstdCompressor().stream_writer(file, closefd=False)
             file = cast(IO[bytes], stack.enter_context(compressor))
         archive = stack.enter_context(tarfile.open(fileobj=file, mode="w|", format=tarfile.PAX_FORMAT))
-        for path in _contents(folder):
-            info = tarfile.TarInfo(path.relative_to(folder).as_posix())
-            if path.is_dir():
+        for member in members:
+            info = tarfile.TarInfo(member.name)
+            if member.open is None:
                 info.type, info.mode = tarfile.DIRTYPE, 0o755
                 archive.addfile(info)
                 continue
-            with path.open("rb") as reading:
-                info.size = path.stat().st_size
+            with member.open() as reading:
+                info.size = member.size
                 archive.addfile(info, reading)
             archive.members = []  # type: ignore[attr-defined]
-
-
-def _contents(folder: Path) -> Iterator[Path]:
-    """Files that are whole and empty folders, in the order of their paths."""
-    for path in sorted(folder.rglob("*")):
-        if not path.name.endswith(PARTIAL_SUFFIX) and (path.is_file() or not any(path.iterdir())):
-            yield path
 
 
 def _existing(folder: Path) -> Path:

@@ -92,32 +92,14 @@ def copy(source: Place, name: str, target: Place, target_name: str) -> Digest:
     return Digest(hashing.hexdigest(), count)
 
 
-def share(source: Place, name: str, target: Place, target_name: str) -> Digest:
-    """As `copy`, for a file that nobody changes in either place: where the disk can, it gets a second name.
-
-    That costs less time, and no room.
-    """
-    original, second = source.local(name), target.local(target_name)
-    if original is None or second is None or not _linked(original, second):
-        return copy(source, name, target, target_name)
+def digest_of(place: Place, name: str) -> Digest:
+    """Read a file piece by piece. Raises what the place raises."""
     hashing, count = hashlib.sha256(), 0
-    with source.open(name) as reading:
+    with place.open(name) as reading:
         while part := reading.read(COPIED_AT_ONCE):
             hashing.update(part)
             count += len(part)
     return Digest(hashing.hexdigest(), count)
-
-
-def _linked(original: Path, second: Path) -> bool:
-    try:
-        try:
-            os.link(original, second)
-        except FileExistsError:  # this is done again
-            second.unlink()
-            os.link(original, second)
-    except OSError:  # no folder yet, another disk, or one without links: `copy` helps, or says what is wrong
-        return False
-    return True
 
 
 def keep_permissions(original: Path, written: IO[bytes]) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from app.datasets.folder_place import FolderPlace
 from app.datasets.manifest import Entry
 from app.datasets.place import Place
 from app.datasets.set_plan import PlannedFile
+from app.jobs.bundle import Bundle, bundle_of
 from app.jobs.request import JobRequest
 from app.pixel_budget import PixelBudget
 from app.refining.devices import available_cores
@@ -36,10 +39,15 @@ class ChunkWork:
     files: Sequence[PlannedFile]
     dropped: Place | None = None
 
-    @property
-    def own_files(self) -> bool:
-        """Whether the set and its result are both in the folder of the job, where nobody changes a file."""
-        return self.request.source is None and self.request.destination is None
+    @contextmanager
+    def results(self) -> Iterator[Place]:
+        """Where the results go: to their destination, or into a bundle until they are packed."""
+        if self.request.destination is not None:
+            yield self.target
+            return
+        assert isinstance(self.target, FolderPlace), self.target
+        with Bundle(bundle_of(self.target.folder, self.number)) as bundle:
+            yield bundle
 
 
 @dataclass(frozen=True)

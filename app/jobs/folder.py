@@ -47,8 +47,13 @@ class JobFolder:
 
     @property
     def result(self) -> Path:
-        """The refined set, while it grows."""
+        """The results of chunks, each in a bundle."""
         return self.root / "result"
+
+    @property
+    def edited(self) -> Path:
+        """Lists of which lines were taken out."""
+        return self.root / "edited"
 
     @property
     def dropped(self) -> Path:
@@ -110,8 +115,8 @@ class JobFolder:
 
     def remove_work(self) -> None:
         """Remove what only the work needed, and what was left half done. Again does no harm."""
-        whole = (self.source, self.result, self.dropped, self.root / "chunks", self.root / "done")
-        for folder in (*whole, *self.root.glob(f"{UNFINISHED}*")):
+        parts = (self.source, self.result, self.edited, self.dropped)
+        for folder in (*parts, self.root / "chunks", self.root / "done", *self.root.glob(f"{UNFINISHED}*")):
             shutil.rmtree(folder, ignore_errors=True)
         for file in (self.upload, *self.root.glob(f".*{PARTIAL_SUFFIX}")):
             file.unlink(missing_ok=True)

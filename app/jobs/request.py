@@ -34,6 +34,11 @@ class JobRequest(BaseModel):
     destination: str | None = None
     options: JobOptions = Field(default_factory=JobOptions)
 
+    @property
+    def leave_copies(self) -> bool:
+        """Whether files that are only copied lie in the folder of the job, where nobody changes them."""
+        return self.source is None and self.destination is None
+
     def digest(self, archive_sha256: str | None) -> str:
         """Two requests with one digest ask for the same."""
         content = self.model_dump_json() + (archive_sha256 or "")

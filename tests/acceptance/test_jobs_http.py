@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.datasets.folder_place import FolderPlace
+from app.jobs.bundle import Bundle
 from app.jobs.folder import JobFolder
 
 Picture = Callable[..., bytes]
@@ -568,15 +568,15 @@ def test_a_job_ends_well_also_when_its_folder_takes_long_to_clean(
 def test_a_full_disk_is_waited_for(
     narrow: httpx.Client, picture: Picture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write, full = FolderPlace.write, [True]
+    write, full = Bundle.write, [True]
 
-    def failing_once(self: FolderPlace, name: str, data: bytes, *, mode_of: Path | None = None) -> None:
+    def failing_once(self: Bundle, name: str, data: bytes, *, mode_of: Path | None = None) -> None:
         if full:
             full.pop()
             raise OSError(errno.ENOSPC, "No space left on device", name)
         write(self, name, data, mode_of=mode_of)
 
-    monkeypatch.setattr(FolderPlace, "write", failing_once)
+    monkeypatch.setattr(Bundle, "write", failing_once)
     job = submitted(narrow, zipped({"a.png": picture(seed=6), "b.txt": b"b"}), model="slow")
 
     end = finished(narrow, job)

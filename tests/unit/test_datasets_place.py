@@ -1,6 +1,5 @@
 """Places: folders and buckets behave alike; links, permissions and times of folders are kept or refused."""
 
-import errno
 import hashlib
 import os
 import pickle
@@ -12,7 +11,7 @@ import pytest
 
 from app.datasets import folder_place
 from app.datasets.folder_place import FolderPlace
-from app.datasets.place import Place, copy, share
+from app.datasets.place import Place, copy, digest_of
 from app.datasets.remote_place import RemotePlace
 from app.errors import InvalidRequest, NoSuchPlace, PlaceRefused
 
@@ -332,46 +331,13 @@ def test_nothing_is_written_through_a_link_that_leads_out(fenced: FolderPlace, t
     assert (tmp_path / "secret/d").read_bytes() == b"secret/d"
 
 
-def test_a_shared_file_is_a_copy_that_costs_no_bytes(tmp_path: Path) -> None:
+def test_the_digest_of_a_file_is_that_of_its_copy(tmp_path: Path) -> None:
     source, target = FolderPlace(tmp_path / "source"), FolderPlace(tmp_path / "target")
-    for name in ("deep/a", "deep/b"):
-        source.write(name, name.encode())
+    source.write("deep/a", b"text")
 
-    digests = [share(source, name, target, name) for name in ("deep/a", "deep/b", "deep/b")]
+    digest = digest_of(source, "deep/a")
 
-    assert [digest.sha256 for digest in digests[:2]] == [
-        hashlib.sha256(name).hexdigest() for name in (b"deep/a", b"deep/b")
-    ]
-    assert digests[1] == digests[2]
-    assert target.read("deep/b") == b"deep/b"
-    assert target.local("deep/b").samefile(source.local("deep/b")), "the first makes the folder"
-    assert sorted(target.names()) == ["deep/a", "deep/b"]
-
-
-def test_a_file_written_over_a_shared_one_leaves_the_original_alone(tmp_path: Path) -> None:
-    source, target = FolderPlace(tmp_path / "source"), FolderPlace(tmp_path / "target")
-    source.write("a", b"before")
-    target.write("b", b"folder")
-    share(source, "a", target, "a")
-
-    target.write("a", b"after")
-
-    assert (source.read("a"), target.read("a")) == (b"before", b"after")
-
-
-def test_where_files_cannot_have_two_names_they_are_copied(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    source, target = FolderPlace(tmp_path / "source"), FolderPlace(tmp_path / "target")
-    source.write("a", b"text")
-    target.write("a", b"old")
-
-    def refuse(*_: object) -> None:
-        raise OSError(errno.EXDEV, "Invalid cross-device link")
-
-    monkeypatch.setattr(os, "link", refuse)
-    share(source, "a", target, "a")
-
-    assert target.read("a") == b"text"
+    assert digest == (hashlib.sha256(b"text").hexdigest(), 4)
+    assert digest == copy(source, "deep/a", target, "a")
     with pytest.raises(FileNotFoundError):
-        share(source, "none", target, "none")
+        digest_of(source, "none")

@@ -32,18 +32,19 @@ class LocalExecutor:
 
     async def refine(self, work: ChunkWork) -> list[Entry]:
         """Refine a chunk. Raises ModelNotServed, and what `refine_chunk` raises."""
-        run = SetRun(
-            services=self._services,
-            model=self._model(work.job, work.request.model),
-            options=work.request.options.refine_options(),
-            source=work.source,
-            target=work.target,
-            dropped=work.dropped,
-            drop_below=work.request.options.drop_below,
-            background=True,
-            own_files=work.own_files,
-        )
-        return await refine_chunk(run, work.files, self._room)
+        with work.results() as results:
+            run = SetRun(
+                services=self._services,
+                model=self._model(work.job, work.request.model),
+                options=work.request.options.refine_options(),
+                source=work.source,
+                target=results,
+                dropped=work.dropped,
+                drop_below=work.request.options.drop_below,
+                background=True,
+                leave_copies=work.request.leave_copies,
+            )
+            return await refine_chunk(run, work.files, self._room)
 
     def end(self, job: str) -> None:
         """Let go of the refiner of a job."""
