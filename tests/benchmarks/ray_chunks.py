@@ -85,7 +85,8 @@ def _work(services: Services, folder: Path) -> ChunkWork:
     model = services.models.get()
     pinned = PinnedModel(name=model.name, version=model.version, sha256=model.sha256)
     files = [PlannedFile("copy", name, name) for name in names]
-    return ChunkWork("benchmark", 0, JobRequest(model=pinned), source, target, files)
+    request = JobRequest(model=pinned, destination=target.uri)
+    return ChunkWork("benchmark", 0, request, source, target, files)
 
 
 if __name__ == "__main__":
