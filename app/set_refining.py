@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
 from app.annotations.shapes import ImageRef
-from app.datasets.manifest import Action, Entry, Measured, Refined
-from app.datasets.place import Digest, Place, copy, digest_of
+from app.datasets.manifest import Entry, Measured, Refined
+from app.datasets.place import Digest, Place
 from app.datasets.set_plan import PlannedFile
-from app.errors import PlaceUnavailable, ShuttingDown, SimtrueError
+from app.errors import SimtrueError
 from app.image_report import rounded
 from app.options import RefineOptions
 from app.pixel_budget import PixelBudget
@@ -20,10 +20,9 @@ from app.refinement import ImageJob, Preservation, RefinedImage, refine_image
 from app.refining.images import measure
 from app.refining.models import ServedModel
 from app.services import Services
+from app.set_copying import SetWay, copied, left_out, sentence_about, written_as
 from app.threads import in_threads
-from model.files import DISK_FULL
 
-ENDS_THE_RUN = (ShuttingDown, PlaceUnavailable)
 T = TypeVar("T")
 
 
@@ -31,8 +30,7 @@ T = TypeVar("T")
 class SetRun:
     """What every file of one run shares.
 
-    Of several variants each gets a whole set of its own, in the folders `variant-0`, `variant-1`, …, so that
-    annotations go on naming their images. drop_below: leave images out of the result that are below the
+    drop_below: leave images out of the result that are below the
     thresholds. dropped: where those go, to be shown. background: let the requests of people go first.
     leave_copies: what is to be copied is only read; who packs the result takes it from the source, where
     nobody changes it.
@@ -48,9 +46,10 @@ class SetRun:
     background: bool = False
     leave_copies: bool = False
 
-    def result_of(self, file: PlannedFile, variant: int) -> str:
-        """Path of a variant of a file below the target."""
-        return file.written_as if self.options.variants == 1 else f"variant-{variant}/{file.written_as}"
+    @property
+    def way(self) -> SetWay:
+        """The part of it that needs no refiner."""
+        return SetWay(self.source, self.target, self.options.variants, self.leave_copies)
 
 
 async def refine_file(run: SetRun, file: PlannedFile, budget: PixelBudget) -> list[Entry]:
@@ -77,9 +76,9 @@ async def refine_read(run: SetRun, file: PlannedFile, job: ImageJob, budget: Pix
 def read_or_copy(run: SetRun, file: PlannedFile) -> list[Entry] | ImageJob:
     """An image that is to be refined, read and measured; any other file is done already."""
     if file.problem is not None:
-        return _failed(run, file, f"Left out: {file.problem}.")
+        return left_out(file, f"Left out: {file.problem}.", run.options.variants)
     if file.action == "copy":
-        return _copy_or_fail(run, file, None)
+        return copied(run.way, file)
     try:
         return job_of(run, file, run.source.read(file.name))
     except (SimtrueError, OSError) as error:
@@ -88,31 +87,7 @@ def read_or_copy(run: SetRun, file: PlannedFile) -> list[Entry] | ImageJob:
 
 def copy_unrefined(run: SetRun, file: PlannedFile, error: SimtrueError | OSError) -> list[Entry]:
     """Copy an image that cannot be refined. Raises the error again when it is not about this image."""
-    return _copy_or_fail(run, replace(file, written_as=file.name), _sentence(error))
-
-
-def _copy_or_fail(run: SetRun, file: PlannedFile, failure: str | None) -> list[Entry]:
-    try:
-        return _copy(run, file, failure)
-    except (SimtrueError, OSError) as error:
-        return _failed(run, file, failure or _sentence(error))
-
-
-def _failed(run: SetRun, file: PlannedFile, reason: str) -> list[Entry]:
-    """Of a file that is in none of the sets of variants."""
-    return failed_entries(file, reason, run.options.variants)
-
-
-def failed_entries(file: PlannedFile, reason: str, variants: int) -> list[Entry]:
-    """What is told of a file that is not in the result, once for each variant."""
-    return [Entry(file.name, "failed", reason)] * variants
-
-
-def _sentence(error: SimtrueError | OSError) -> str:
-    """Why a file failed. Raises the error again when it is not about that file."""
-    if isinstance(error, ENDS_THE_RUN) or (isinstance(error, OSError) and error.errno in DISK_FULL):
-        raise error
-    return error.detail if isinstance(error, SimtrueError) else f"{error.strerror or error}."
+    return copied(run.way, file, sentence_about(error))
 
 
 async def in_codecs(run: SetRun, work: Callable[[], T]) -> T:
@@ -142,35 +117,21 @@ def job_of(run: SetRun, file: PlannedFile, data: bytes, size: tuple[int, int] | 
     )
 
 
-def _copy(run: SetRun, file: PlannedFile, failure: str | None) -> list[Entry]:
-    """Copy a file that is to be copied, or, with the reason, one that could not be refined."""
-    action: Action = "copied" if failure is None else "failed"
-    read = digest_of(run.source, file.name) if run.leave_copies else None
-    entries = []
-    for variant in range(run.options.variants):
-        result, reason = run.result_of(file, variant), failure
-        digest = read or copy(run.source, file.name, run.target, result)
-        if file.label_image is not None:
-            reason = f"taken for a label image, because {file.label_image}"
-        entries.append(Entry(file.name, action, reason, _written_as(file, result), digest, digest))
-    return entries
-
-
 def write_results(
     run: SetRun, file: PlannedFile, before: bytes, refined: Sequence[RefinedImage]
 ) -> list[Entry]:
     """Write every variant, but not those that are to be dropped."""
     entries, digest = [], _digest(before)
     for image in refined:
-        result, told = run.result_of(file, image.variant), _told(file, image)
-        written_as = _written_as(file, result)
+        result, told = run.way.result_of(file, image.variant), _told(file, image)
+        name = written_as(file, result)
         if run.drop_below and image.verdict == "below_thresholds":
             if run.dropped is not None:
                 run.dropped.write(result, image.data)
-            entries.append(Entry(file.name, "dropped", None, written_as, digest, None, told))
+            entries.append(Entry(file.name, "dropped", None, name, digest, None, told))
             continue
         run.target.write(result, image.data, mode_of=run.source.local(file.name))
-        entries.append(Entry(file.name, "refined", None, written_as, digest, _digest(image.data), told))
+        entries.append(Entry(file.name, "refined", None, name, digest, _digest(image.data), told))
     return entries
 
 
@@ -198,10 +159,6 @@ def _measured(one: Preservation) -> Measured:
     drift = one.drift
     dx, dy, shift_px, kept = map(rounded, (drift.dx, drift.dy, drift.shift_px, drift.structure_kept))
     return Measured(one.annotation, one.label, (x1, y1, x2, y2), dx, dy, shift_px, kept)
-
-
-def _written_as(file: PlannedFile, result: str) -> str | None:
-    return None if result == file.name else result
 
 
 def _digest(data: bytes) -> Digest:

@@ -17,6 +17,7 @@ from app.jobs.bundle import Bundle, bundle_of
 from app.jobs.request import JobRequest
 from app.pixel_budget import PixelBudget
 from app.refining.devices import available_cores
+from app.set_copying import SetWay, copied, left_out
 from app.set_groups import refine_group
 from app.set_refining import SetRun
 from app.settings import Settings
@@ -87,4 +88,21 @@ async def refine_chunk(run: SetRun, files: Sequence[PlannedFile], room: Room) ->
     entries = [entry for task in tasks for entry in task.result()]
     written = [entry.result for entry in entries if entry.after is not None]
     await in_threads(run.services.background_codecs, partial(run.target.settle, written))
+    return entries
+
+
+def give_up(work: ChunkWork, reason: str) -> list[Entry]:
+    """The files of a chunk that cannot be refined, as they are; its images count as failed, for that reason.
+
+    Raises what ends a run (see `copied`).
+    """
+    with work.results() as results:
+        way = SetWay(work.source, results, work.request.options.variants, work.request.leave_copies)
+        entries = []
+        for file in work.files:
+            if file.problem is not None:
+                entries += left_out(file, f"Left out: {file.problem}.", way.variants)
+            else:
+                entries += copied(way, file, reason if file.action == "refine" else None)
+        results.settle([entry.result for entry in entries if entry.after is not None])
     return entries

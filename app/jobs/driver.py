@@ -29,14 +29,13 @@ from app.errors import (
 )
 from app.full_disk import naming_full_disk
 from app.jobs.child import ask_child
-from app.jobs.chunk import ChunkWork
+from app.jobs.chunk import ChunkWork, give_up
 from app.jobs.folder import JobFolder
 from app.jobs.job import Job
 from app.jobs.ledger import Ledger
 from app.jobs.order import place_to_json
 from app.jobs.request import JobRequest
 from app.jobs.tally import tally
-from app.set_refining import failed_entries
 from app.settings import Settings
 from app.threads import in_threads
 
@@ -297,8 +296,8 @@ class Driver:
             attempt = await _in_thread(self._ledger.start_chunk, work.job, self._owner, work.number)
             if attempt > self._settings.job_chunk_attempts:
                 reason = f"Refining ended its process {attempt - 1} times at this file, or at one beside it."
-                variants = work.request.options.variants
-                return [entry for file in work.files for entry in failed_entries(file, reason, variants)]
+                with naming_full_disk(DISK_IS_FULL):
+                    return await _in_thread(give_up, work, reason)
             try:
                 with naming_full_disk(DISK_IS_FULL):
                     return await self._executor.refine(work)

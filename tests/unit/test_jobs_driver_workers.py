@@ -7,11 +7,13 @@ import json
 import os
 import threading
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from app.datasets.folder_place import FolderPlace
 from app.datasets.manifest import Entry
 from app.datasets.set_plan import PlannedFile
 from app.errors import ClusterUnavailable, WorkerLost
@@ -96,9 +98,17 @@ def test_a_chunk_whose_worker_is_lost_is_begun_again(ledger: Ledger, job: Job, t
     assert workers.begun == [0, 1, 2, 2, 3]
 
 
-def test_a_chunk_that_ends_every_worker_is_given_up_and_the_others_are_done(
+def test_a_chunk_that_ends_every_worker_is_given_up_and_its_files_are_kept_as_they_are(
     ledger: Ledger, job: Job, tmp_path: Path
 ) -> None:
+    folder = JobFolder(tmp_path / "jobs" / job.id)
+    given = {"2.png": b"evil", "2.txt": b"2"}
+    for name, data in given.items():
+        FolderPlace(folder.source).write(name, data)
+    image = PlannedFile("refine", "2.png", "2.jpg", output_format="JPEG")
+    twice = PlannedFile("refine", "2.tif", "2.jpg", problem="2.png is written as 2.jpg already")
+    folder.write_chunk(2, [image, twice, PlannedFile("copy", "2.txt", "2.txt")])
+
     def refines(work: ChunkWork) -> list[Entry]:
         if work.number == 2:
             raise WorkerLost("It is gone.")
@@ -107,11 +117,14 @@ def test_a_chunk_that_ends_every_worker_is_given_up_and_the_others_are_done(
     workers = Workers(refines)
     done = drive(ledger, job, workers, tmp_path, job_chunk_attempts=3)
 
-    assert (done.state, done.counts.copied) == ("done", CHUNKS - 1)
-    assert list(done.counts.failures) == [
-        "Refining ended its process 3 times at this file, or at one beside it."
-    ]
+    assert (done.state, done.counts.copied, done.counts.failed) == ("done", CHUNKS, 2)
+    assert set(done.counts.failures) == {
+        "Refining ended its process 3 times at this file, or at one beside it.",
+        "Left out: 2.png is written as 2.jpg already.",
+    }
     assert workers.begun.count(2) == 3
+    with zipfile.ZipFile(folder.archive("zip")) as packed:
+        assert {name: packed.read(name) for name in packed.namelist()} == given
 
 
 def test_a_cluster_that_is_away_is_waited_for_and_counts_as_no_attempt(
