@@ -238,6 +238,15 @@ class TrainConfig(BaseModel):
         json_schema_extra=LOSSES,
     )
 
+    looks_weight: float = Field(
+        0.0,
+        ge=0,
+        le=1e6,
+        description="weight of the energy distance between how bright and how grainy refined images are, and "
+        "how often, and the real ones: without it a refiner draws most often what it draws best; 0: off, as "
+        "in the paper",
+        json_schema_extra=LOSSES,
+    )
     variety_weight: float = Field(
         0.0,
         ge=0,

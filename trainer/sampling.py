@@ -24,6 +24,7 @@ Stream = Literal[
     "validation/real",
     "balance/synthetic",
     "balance/real",
+    "looks/real",
     "grid/synthetic",
     "grid/real",
     "int8/images",

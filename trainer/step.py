@@ -24,6 +24,7 @@ REFINER_TERMS = (
     "refiner_loss",
     "realism_loss",
     "variety_realism_loss",
+    "looks_distance",
     "self_regularization_loss",
     "noise_recovery_loss",
     "mean_absolute_change",
@@ -53,6 +54,9 @@ class Objective:
     """Factor on both whole losses: the number of patches (`patch_reduction` sum), or 1 (mean)."""
     noise_recovery_weight: float
     variety_weight: float
+    looks_weight: float
+    looks: Callable[[Tensor], Tensor] | None
+    """How far the looks of this process's refined images are from those of the real ones."""
     content_balance: ContentBalance | None
     autocast: Callable[[], AbstractContextManager[object]]
 
@@ -81,7 +85,8 @@ def refiner_step(
     """Update R on Eq. 4: realism + λ · self-regularization; without `adversarial` on the second term alone.
 
     Where there is a reader of noise, its weighted error is a third term, on which it is updated as well;
-    where there is a second discriminator, the weighted realism that it sees is a fourth.
+    where there is a second discriminator, the weighted realism that it sees is a fourth, and where the looks
+    of real images are known, the weighted distance to them a fifth.
 
     synthetic: float [N, C, H, W] in [-1, 1]; noise: float [N, K, H, W] or None. D stays as it is: gradients
     pass through it to R, none is computed for its weights. Returns REFINER_TERMS (losses as means over
@@ -100,8 +105,11 @@ def refiner_step(
             recovery = distance.new_zeros(())
             if noise_reader is not None and noise is not None:
                 recovery = noise_recovery_loss(noise_reader.forward(refined), noise)
+        looks = distance.new_zeros(())
+        if adversarial and objective.looks is not None:
+            looks = objective.looks(refined)
         loss = realism + objective.variety_weight * of_groups + self_regularization_weight * distance
-        loss = loss + objective.noise_recovery_weight * recovery
+        loss = loss + objective.noise_recovery_weight * recovery + objective.looks_weight * looks
         learners = (refiner,) if noise_reader is None else (refiner, noise_reader)
         for learner in learners:
             learner.optimiser.zero_grad()
@@ -110,7 +118,7 @@ def refiner_step(
     refined = refined.detach().float()
     change = (refined - synthetic).abs().mean()
     agreement = edge_agreement(refined, synthetic)
-    values = (loss, realism, of_groups, distance, recovery, change, agreement, gradient_norm)
+    values = (loss, realism, of_groups, looks, distance, recovery, change, agreement, gradient_norm)
     return _terms(REFINER_TERMS, values), refined
 
 

@@ -1,7 +1,8 @@
 """Owns the state of a run and how everything it needs is put together."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from model.errors import FeatureTransformError
 from model.feature_transform import make_feature_transform
 from model.history import HistoryBuffer, HistoryState
+from model.looks import Looks
 from trainer.alarms import Alarms
 from trainer.batches import Batches
 from trainer.config import TrainConfig
@@ -28,9 +30,9 @@ from trainer.step import DISCRIMINATOR_TERMS, REFINER_TERMS, VARIETY_TERMS, Lear
 from trainer.stopping import Stopping
 from trainer.validation import Validator, make_validator
 
-BALANCE_SAMPLE = 512
-"""Windows of each set from which content balance is measured, at most."""
-BALANCE_PIXELS = 1 << 21
+SAMPLE_IMAGES = 512
+"""Windows of a set from which content balance, or the looks there are, are measured, at most."""
+SAMPLE_PIXELS = 1 << 21
 """Pixels of all these windows together, at most."""
 
 
@@ -160,7 +162,7 @@ def build_training(config: TrainConfig, data: TrainingData, world: World, hardwa
         discriminator=_learner(networks.discriminator, networks.discriminator_optimiser, world, device),
         noise_reader=_optional(networks.noise_reader, networks.noise_reader_optimiser, world, device),
         variety=_optional(networks.variety, networks.variety_optimiser, world, device),
-        objective=_objective(config, data, networks, hardware),
+        objective=_objective(config, data, networks, world, hardware),
         regularization=Regularization.of(config.self_regularization_weight, config.preservation_budget),
         streams=_streams(config, data, world, device),
         history=_history(config),
@@ -216,7 +218,9 @@ def _compile(networks: Networks, config: TrainConfig) -> None:
         networks.discriminator.compile()
 
 
-def _objective(config: TrainConfig, data: TrainingData, networks: Networks, hardware: Hardware) -> Objective:
+def _objective(
+    config: TrainConfig, data: TrainingData, networks: Networks, world: World, hardware: Hardware
+) -> Objective:
     try:
         feature_transform = make_feature_transform(config.feature_transform, data.channels)
     except FeatureTransformError as error:
@@ -230,33 +234,46 @@ def _objective(config: TrainConfig, data: TrainingData, networks: Networks, hard
         height * width if config.patch_reduction == "sum" else 1,
         config.noise_recovery_weight,
         config.variety_weight,
+        config.looks_weight,
+        _looks(config, data, world, hardware.device),
         _content_balance(config, data, networks, hardware.device),
         hardware.autocast,
     )
 
 
+def _looks(
+    config: TrainConfig, data: TrainingData, world: World, device: torch.device
+) -> Callable[[Tensor], Tensor] | None:
+    if config.looks_weight == 0 or len(data.real) < 2:
+        return None
+    looks = Looks.of(_sample(config, data, data.real, "looks/real", device))
+    return partial(looks.distance, gather=world.gather, first=world.shard(config.batch_size).start)
+
+
 def _content_balance(
     config: TrainConfig, data: TrainingData, networks: Networks, device: torch.device
 ) -> ContentBalance | None:
-    """From samples of both sets that depend on nothing but the images and the seed, like every process's."""
     if config.content_balance_limit == 1:
         return None
-
-    def sample(images: Images, stream: Stream) -> Tensor:
-        pixels = data.window[0] * data.window[1]
-        count = min(len(images), BALANCE_SAMPLE, max(BALANCE_PIXELS // pixels, 1))
-        sampler = Sampler(config.seed, stream, len(images))
-        return Batches(images, sampler, data.window, count, data.peak, slice(0, count), device).draw(0)
-
     layers = networks.discriminator.config
     return balance_content(
         make_feature_transform("local_contrast", data.channels).to(device),
         layers.receptive_field or max(data.window),
-        sample(data.synthetic, "balance/synthetic"),
-        sample(data.real, "balance/real"),
+        _sample(config, data, data.synthetic, "balance/synthetic", device),
+        _sample(config, data, data.real, "balance/real", device),
         patches=layers.output_size(*data.window),
         limit=config.content_balance_limit,
     )
+
+
+def _sample(
+    config: TrainConfig, data: TrainingData, images: Images, stream: Stream, device: torch.device
+) -> Tensor:
+    """Windows of a set that depend on nothing but the images and the seed: every process has the same."""
+    pixels = data.window[0] * data.window[1]
+    count = min(len(images), SAMPLE_IMAGES, max(SAMPLE_PIXELS // pixels, 1))
+    sampler = Sampler(config.seed, stream, len(images))
+    return Batches(images, sampler, data.window, count, data.peak, slice(0, count), device).draw(0)
 
 
 def _streams(config: TrainConfig, data: TrainingData, world: World, device: torch.device) -> Streams:

@@ -2,12 +2,14 @@
 
 import contextlib
 import copy
+from dataclasses import replace
 
 import pytest
 
 torch = pytest.importorskip("torch")
 
 from model.feature_transform import make_feature_transform  # noqa: E402
+from model.looks import Looks  # noqa: E402
 from model.losses import discriminator_accuracy, patch_sum_scale  # noqa: E402
 from model.noise_reader import noise_recovery_loss  # noqa: E402
 from trainer.config import TrainConfig  # noqa: E402
@@ -62,6 +64,8 @@ class Pair:
             height * width if config.patch_reduction == "sum" else 1,
             config.noise_recovery_weight,
             config.variety_weight,
+            config.looks_weight,
+            None,
             None,
             contextlib.nullcontext,
         )
@@ -231,6 +235,41 @@ def test_a_discriminator_of_groups_makes_the_refiner_draw_all_looks_there_are() 
 
     assert looks_drawn(1.0) > 0.2
     assert looks_drawn(0.0) < 0.05
+
+
+def test_the_refiner_draws_looks_as_different_as_they_are() -> None:
+    def looks_drawn(weight: float) -> tuple[float, float]:
+        """Mean and spread of refined levels, where those of real images are -0.2 and 0.3, and D is blind."""
+        config = settings(
+            noise_image_channels=1, refiner_output="residual", looks_weight=weight, patch_reduction="mean",
+            optimiser="adam", refiner_learning_rate=0.003,
+        )  # fmt: skip
+        pair = Pair(config)
+        with torch.no_grad():
+            for value in pair.discriminator.module.parameters():
+                value.zero_()  # it cannot tell anything, and so asks for nothing
+        levels = torch.randn(200, generator=torch.Generator().manual_seed(0)) * 0.3 - 0.2
+        real = levels[:, None, None, None].expand(-1, 1, *SIZE)
+        objective = replace(pair.objective, looks=Looks.of(real).distance)
+        synthetic, shown = torch.full((16, 1, *SIZE), 0.3), []
+        for update in range(200):
+            source = torch.Generator().manual_seed(update)
+            noise = torch.randn(16, 1, 1, 1, generator=source).expand(-1, -1, *SIZE)
+            terms, refined = refiner_step(
+                pair.refiner, pair.discriminator.module, objective, synthetic, noise,
+                self_regularization_weight=0,
+            )  # fmt: skip
+            assert tuple(terms) == REFINER_TERMS
+            shown.append(refined.mean(dim=(1, 2, 3)))
+        drawn = torch.cat(shown[-50:])
+        return drawn.mean().item(), drawn.std().item()
+
+    mean, spread = looks_drawn(1.0)
+    assert mean == pytest.approx(-0.2, abs=0.05)
+    assert spread == pytest.approx(0.3, abs=0.1)
+    mean, spread = looks_drawn(0.0)
+    assert mean > 0.2
+    assert spread < 0.05
 
 
 def test_the_step_of_groups_moves_their_discriminator_alone_and_says_how_it_went() -> None:
