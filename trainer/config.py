@@ -211,11 +211,7 @@ class TrainConfig(BaseModel):
         0, ge=0, le=64, description="noise inputs drawn for every pixel", json_schema_extra=REFINER
     )
     noise_smooth_channels: int = Field(
-        0,
-        ge=0,
-        le=64,
-        description="noise inputs that change slowly, over some 16 px: haze, shadows, uneven light",
-        json_schema_extra=REFINER,
+        0, ge=0, le=64, description="noise that changes slowly: haze, shadows", json_schema_extra=REFINER
     )
     noise_image_channels: int = Field(
         0, ge=0, le=64, description="noise inputs drawn once per image", json_schema_extra=REFINER
@@ -242,9 +238,8 @@ class TrainConfig(BaseModel):
         0.0,
         ge=0,
         le=1e6,
-        description="weight of the energy distance between how bright and how grainy refined images are, and "
-        "how often, and the real ones: without it a refiner draws most often what it draws best; 0: off, as "
-        "in the paper",
+        description="weight of how far refined images are from being as bright, and as grainy, as often as "
+        "real ones are: without it a refiner draws most often what it draws best; 0: off, as in the paper",
         json_schema_extra=LOSSES,
     )
     variety_weight: float = Field(
@@ -273,6 +268,14 @@ class TrainConfig(BaseModel):
     discriminator_high_pass: bool = Field(
         False,
         description="show the discriminator the fine detail a second time, enlarged, so that it sees grain",
+        json_schema_extra=DISCRIMINATOR,
+    )
+    discriminator_views: float = Field(
+        0.0,
+        ge=0,
+        le=0.9,
+        description="how often the discriminator is shown an image turned or mirrored, brighter or darker, "
+        "of other contrast (each by itself), so that it cannot learn few real ones by heart; 0: never",
         json_schema_extra=DISCRIMINATOR,
     )
     discriminator_spectral_norm: bool = Field(

@@ -62,6 +62,7 @@ def _update_refiner(run: Training, *, adversarial: bool) -> Tensor:
         self_regularization_weight=run.regularization.weight,
         noise_reader=run.noise_reader,
         variety=None if run.variety is None else run.variety.module,
+        views=run.views("refiner/views", update),
         adversarial=adversarial,
     )
     run.clock.refiner_updates += 1
@@ -78,8 +79,14 @@ def _update_discriminator(run: Training, refined: Tensor | None = None) -> None:
         synthetic = run.streams.discriminator_synthetic.draw(update)
         noise = run.noise("discriminator/noise", update)
         refined = refine(run.refiner.module, run.objective, synthetic, noise)
+    of_refined, of_real = (run.views(stream, update) for stream in ("views/refined", "views/real"))
     terms = discriminator_step(
-        run.discriminator, run.objective, _with_history(run, refined), real, update=update
+        run.discriminator,
+        run.objective,
+        _with_history(run, refined),
+        real,
+        views=None if of_refined is None or of_real is None else (of_refined, of_real),
+        update=update,
     )
     if run.variety is not None:
         run.meters.add(variety_step(run.variety, run.objective, refined, real), run.clock.iteration + 1)

@@ -17,6 +17,7 @@ from model.losses import (
 )
 from model.noise_reader import noise_recovery_loss
 from trainer.content_balance import ContentBalance
+from trainer.views import Views
 
 Terms = dict[str, Tensor]
 """Scalars of one update, float32 on the device, without gradient."""
@@ -80,6 +81,7 @@ def refiner_step(
     self_regularization_weight: float,
     noise_reader: Learner | None = None,
     variety: nn.Module | None = None,
+    views: Views | None = None,
     adversarial: bool = True,
 ) -> tuple[Terms, Tensor]:
     """Update R on Eq. 4: realism + λ · self-regularization; without `adversarial` on the second term alone.
@@ -99,7 +101,8 @@ def refiner_step(
             distance = self_regularization_loss(objective.feature_transform, refined, synthetic)
             realism = of_groups = distance.new_zeros(())
             if adversarial:
-                realism = realism_loss(discriminator(refined), objective.adversarial_loss)
+                seen = refined if views is None else views.show(refined)
+                realism = realism_loss(discriminator(seen), objective.adversarial_loss)
             if adversarial and variety is not None:
                 of_groups = realism_loss(variety(refined), objective.adversarial_loss)
             recovery = distance.new_zeros(())
@@ -123,15 +126,23 @@ def refiner_step(
 
 
 def discriminator_step(
-    discriminator: Learner, objective: Objective, refined: Tensor, real: Tensor, *, update: int = 0
+    discriminator: Learner,
+    objective: Objective,
+    refined: Tensor,
+    real: Tensor,
+    *,
+    views: tuple[Views, Views] | None = None,
+    update: int = 0,
 ) -> Terms:
     """Update D on Eq. 2, plus R1 if asked for, with the content of real images balanced if asked for.
 
     update: the number of this one, from 0; one in `r1_every` has R1, that many times as strong (Karras et al.
     2020: nearly the same effect at a part of the cost). refined: float [N, C, H, W] without gradient, half of
-    it from the history; real: the same shape. The refiner is not here, so nothing of it can learn. Returns
-    DISCRIMINATOR_TERMS.
+    it from the history; real: the same shape; views: how D is shown both. The refiner is not here, so nothing
+    of it can learn. Returns DISCRIMINATOR_TERMS.
     """
+    if views is not None:
+        refined, real = (one.show(images) for one, images in zip(views, (refined, real), strict=True))
     penalised = objective.r1_weight > 0 and update % objective.r1_every == 0
     real = real.detach().requires_grad_(penalised)
     with objective.autocast():

@@ -29,6 +29,7 @@ from trainer.sources import Images
 from trainer.step import DISCRIMINATOR_TERMS, REFINER_TERMS, VARIETY_TERMS, Learner, Objective
 from trainer.stopping import Stopping
 from trainer.validation import Validator, make_validator
+from trainer.views import Views, draw_views
 
 SAMPLE_IMAGES = 512
 """Windows of a set from which content balance, or the looks there are, are measured, at most."""
@@ -92,6 +93,14 @@ class Training:
         source = generator(self.config.seed, stream, update, self.hardware.device)
         noise = draw_noise(self.networks.refiner.config.noise, size, source)
         return None if noise is None else noise[self.world.shard(self.config.batch_size)]
+
+    def views(self, stream: Stream, update: int) -> Views | None:
+        """This process's share of how a global batch is shown to the discriminator, or None."""
+        if self.config.discriminator_views == 0:
+            return None
+        source = generator(self.config.seed, stream, update)
+        views = draw_views(self.config.batch_size, self.config.discriminator_views, source)
+        return views[self.world.shard(self.config.batch_size)]
 
     def state_dict(self) -> dict[str, object]:
         """Everything that the next step depends on, beside config and images."""

@@ -29,6 +29,7 @@ SETTINGS = {
     "variety_weight": 0.5,
     "variety_group": 4,
     "looks_weight": 0.5,
+    "discriminator_views": 0.5,
     "batch_size": 8,
     "history_capacity": 12,
     "r1_weight": 0.1,
