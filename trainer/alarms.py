@@ -31,11 +31,12 @@ SENTENCES = {
     ),
     "erased_content": (
         "content is being erased: more than 2 % of the measured regions moved or lost more than the service "
-        "accepts; raise --self-regularization-weight or --content-balance-limit"
+        "accepts; lower --preservation-budget, so that lambda rises sooner, or raise --content-balance-limit"
     ),
     "lost_content": (
         "the refiner loses the content: its edges are no longer those of the synthetic images, nor are the "
-        "labels; raise --self-regularization-weight or lower --refiner-learning-rate"
+        "labels; raise --self-regularization-weight, or lower --preservation-budget or "
+        "--refiner-learning-rate"
     ),
 }
 
