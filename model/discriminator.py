@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
+from model.feature_transform import apart
 from model.refiner import KernelSize
 
 REAL, REFINED = 0, 1
@@ -152,11 +153,10 @@ def fine_detail(image: Tensor) -> Tensor:
     Grain of a few grey levels is a hundredth of the image's range: a network that must also see exposure
     learns it last, if at all, and then its refiner never learns to draw it.
     """
-    channels = image.shape[1]
     line = image.new_tensor((0.25, 0.5, 0.25))
-    kernel = (line[:, None] * line).expand(channels, 1, 3, 3)
-    padded = functional.pad(image, [1] * 4, mode="replicate")
-    return DETAIL_GAIN * (image - functional.conv2d(padded, kernel, groups=channels))
+    padded = functional.pad(apart(image), [1] * 4, mode="replicate")
+    smooth = functional.conv2d(padded, (line[:, None] * line)[None, None])
+    return DETAIL_GAIN * (image - smooth.reshape(image.shape))
 
 
 def evidence_of_refined(logits: Tensor) -> Tensor:

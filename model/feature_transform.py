@@ -111,11 +111,20 @@ class _Surroundings(nn.Module):
         self.register_buffer("kernel", weights / weights.sum(), persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
-        channels = image.shape[1]
+        planes = apart(image)
         kernel = cast(Tensor, self.kernel).to(image.dtype)
-        padded = functional.pad(image, [self.radius] * 4, mode="replicate")
-        rows = functional.conv2d(padded, kernel.expand(channels, 1, 1, -1), groups=channels)
-        return functional.conv2d(rows, kernel[:, None].expand(channels, 1, -1, 1), groups=channels)
+        padded = functional.pad(planes, [self.radius] * 4, mode="replicate")
+        rows = functional.conv2d(padded, kernel[None, None, None])
+        return functional.conv2d(rows, kernel[None, None, :, None]).reshape(image.shape)
+
+
+def apart(image: Tensor) -> Tensor:
+    """The channels of images [N, C, H, W] as images of their own: [N * C, 1, H, W].
+
+    For a convolution that treats all alike: torch 2.13 does not come back from a grouped one of three
+    channels in bfloat16 and channels-last order on a CPU.
+    """
+    return image.reshape(-1, 1, *image.shape[2:])
 
 
 _NAMED: Final[dict[str, Callable[[], nn.Module]]] = {

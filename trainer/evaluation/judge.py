@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from model.feature_transform import apart
 from trainer.batches import to_unit_range
 from trainer.evaluation.results import Estimate
 from trainer.evaluation.usefulness.statistics import NORMAL_95, estimate
@@ -141,11 +142,10 @@ class _Classifier(nn.Module):
 
 def _with_residual(images: Tensor) -> Tensor:
     """[N, C, H, W] → [N, 2 C, H, W]: the image, and what is left of it after a binomial blur of 3x3 px."""
-    channels = images.shape[1]
     weights = torch.tensor([0.25, 0.5, 0.25], device=images.device)
-    kernel = (weights[:, None] * weights).expand(channels, 1, 3, 3)
-    smooth = functional.conv2d(functional.pad(images, [1] * 4, mode="replicate"), kernel, groups=channels)
-    return torch.cat([images, images - smooth], dim=1)
+    padded = functional.pad(apart(images), [1] * 4, mode="replicate")
+    smooth = functional.conv2d(padded, (weights[:, None] * weights)[None, None])
+    return torch.cat([images, images - smooth.reshape(images.shape)], dim=1)
 
 
 def _classifier(images: Images, index: int) -> _Classifier:
