@@ -166,7 +166,10 @@ def test_runs_are_numbered_and_never_overwrite_each_other(tmp_path: Path) -> Non
 
 
 def test_the_history_is_really_fed_and_really_used(tmp_path: Path) -> None:
-    run = prepare(tmp_path, warmup_refiner_steps=0, warmup_discriminator_steps=0, steps=2)
+    run = prepare(
+        tmp_path, warmup_refiner_steps=0, warmup_discriminator_steps=0, steps=2,
+        discriminator_updates_per_step=1, discriminator_views=0,
+    )  # fmt: skip
     assert run.history is not None
     train(run, None)
     assert len(run.history) == 8
@@ -228,7 +231,7 @@ def test_the_discriminator_can_judge_the_refinements_of_the_refiners_update(
 ) -> None:
     run = prepare(
         tmp_path, steps=2, warmup_refiner_steps=0, warmup_discriminator_steps=0, history_capacity=0,
-        reuse_refined=reuse, discriminator_updates_per_step=2,
+        reuse_refined=reuse, discriminator_updates_per_step=2, discriminator_views=0,
     )  # fmt: skip
     refined: list[torch.Tensor] = []
     judged: list[torch.Tensor] = []

@@ -24,9 +24,9 @@ HUNDREDTH = 0.005 + 1e-5
 @pytest.fixture
 def load(tmp_path: Path) -> Callable[[str, Path], Found]:
     """The function load(format, folder): all annotations of each image, as datumaro has them."""
-    python = os.environ.get("SIMTRUE_TEST_DATUMARO")
+    python = os.environ.get("DATUMARO_PYTHON")
     if python is None:
-        pytest.skip("SIMTRUE_TEST_DATUMARO names no Python that has datumaro")
+        pytest.skip("DATUMARO_PYTHON names no Python that has datumaro")
 
     def loaded(name: str, folder: Path) -> Found:
         scratch = tmp_path / folder.name
