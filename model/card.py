@@ -111,13 +111,16 @@ class CardDraft(BaseModel):
 
 
 class ModelCard(CardDraft):
-    """The whole card: the trainer's draft and what export measured. No field has a default."""
+    """The whole card: the trainer's draft and what export measured. Only `grid` has a default."""
 
     schema_version: Literal[1]
     channels: Annotated[int, Field(ge=1, le=64)]
     """Image channels C: 1 for grey and depth, 3 for RGB in that order."""
     receptive_field_radius: NonNegativeInt
     """A pixel of the output depends on nothing further away than this many px, in each direction."""
+    grid: Annotated[int, Field(ge=1, le=64)] = 1
+    """Tiles that begin at a multiple of this many px see what the whole image saw; files from before grids
+    do not say it, and have none."""
     noise: NoiseSpec
     precision: Precision
     parameters: NonNegativeInt

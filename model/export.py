@@ -217,6 +217,7 @@ def _complete(draft: CardDraft, refiner: Refiner, parity: Parity) -> ModelCard:
         schema_version=1,
         channels=refiner.config.channels,
         receptive_field_radius=refiner.config.receptive_field_radius,
+        grid=refiner.config.grid,
         noise=refiner.config.noise,
         precision="fp32",
         parameters=sum(weight.numel() for weight in refiner.parameters()),

@@ -29,9 +29,9 @@ def require_local(refiner: Refiner) -> None:
     """Refuse a refiner whose output pixel depends on more than its receptive field.
 
     Looks for layers that cannot be local, then measures: a pixel must come out the same from a large image
-    and from the tile of `config.receptive_field_radius` px around it, and from a batch of two and alone. The
-    refiner must be in eval mode, float32, on the CPU. Raises LocalityError naming the layer or the
-    difference, or NonFiniteError.
+    and from the tile of `config.receptive_field_radius` px around it, at every place in a square of the grid;
+    and from a batch of two and alone. The refiner must be in eval mode, float32, on the CPU. Raises
+    LocalityError naming the layer or the difference, or NonFiniteError.
     """
     for name, layer in refiner.named_modules():
         for kinds, reason in _FORBIDDEN:
@@ -43,20 +43,28 @@ def require_local(refiner: Refiner) -> None:
 
 def _require_tile_equals_crop(refiner: Refiner) -> None:
     radius = refiner.config.receptive_field_radius
-    side, top, left = 2 * radius + 1, 3, 2
+    for place in range(refiner.config.grid):
+        difference = _difference_of_tile_and_crop(refiner, place)
+        if difference > TOLERANCE:
+            raise LocalityError(
+                f"the refiner declares a receptive field radius of {radius} px, but a pixel changes by "
+                f"{difference:.2g} (range 2) when the image around that field is cut away: it looks further, "
+                "or at its own position"
+            )
+
+
+def _difference_of_tile_and_crop(refiner: Refiner, place: int) -> float:
+    """Of the pixel with the radius and `place` px before it and the radius behind it."""
+    radius, grid = refiner.config.receptive_field_radius, refiner.config.grid
+    pixel, top, left = radius + place, 3 * grid, 2 * grid
+    side = pixel + radius + 1
     tile = _random(refiner, 1, side)
-    whole = [torch.ones(1, part.shape[1], side + 5, side + 5) for part in tile]
+    whole = [torch.ones(1, part.shape[1], side + 5 * grid, side + 5 * grid) for part in tile]
     for large, small in zip(whole, tile, strict=True):
         large[..., top : top + side, left : left + side] = small
-    from_whole = _refine(refiner, whole)[..., top + radius, left + radius]
-    from_tile = _refine(refiner, tile)[..., radius, radius]
-    difference = float((from_whole - from_tile).abs().max())
-    if difference > TOLERANCE:
-        raise LocalityError(
-            f"the refiner declares a receptive field radius of {radius} px, but a pixel changes by "
-            f"{difference:.2g} (range 2) when the image around that field is cut away: it looks further, or "
-            "at its own position"
-        )
+    from_whole = _refine(refiner, whole)[..., top + pixel, left + pixel]
+    from_tile = _refine(refiner, tile)[..., pixel, pixel]
+    return float((from_whole - from_tile).abs().max())
 
 
 def _require_alone_equals_together(refiner: Refiner) -> None:

@@ -225,9 +225,9 @@ def _require_local(runner: _Runner, images: Images) -> None:
     """
     whole = _inputs(_mosaic(images), runner.card, 0)
     height, width = whole["image"].shape[1:3]
-    top, left, radius = height // 3, width // 3, runner.card.receptive_field_radius
-    rows = slice(max(0, top - radius), min(height, 2 * top + radius))
-    columns = slice(max(0, left - radius), min(width, 2 * left + radius))
+    top, left, radius, grid = height // 3, width // 3, runner.card.receptive_field_radius, runner.card.grid
+    rows = slice(max(0, top - radius) // grid * grid, min(height, 2 * top + radius))
+    columns = slice(max(0, left - radius) // grid * grid, min(width, 2 * left + radius))
     tile = runner.run({name: value[:, rows, columns] for name, value in whole.items()})
     core = (slice(None), slice(top, 2 * top), slice(left, 2 * left))
     inside = (

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import AfterValidator, BaseModel, ConfigDict, PositiveInt
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from model.card import NO_NOISE, NoiseSpec
 
@@ -33,6 +34,10 @@ class RefinerConfig(BaseModel):
     """Kernel inside the blocks, px."""
     first_kernel_size: KernelSize = 3
     """Kernel of the first convolution, px."""
+    grid: PositiveInt = 1
+    """Side of the squares of pixels, px, that become one place with grid² times as many channels before the
+    convolutions and squares again after them: grid² times fewer places for the same hidden layers. 1: the
+    paper's. Kernels then count squares, not pixels."""
     padding: Literal["zeros", "replicate"] = "zeros"
     """What convolutions see outside the image: zeros, as in the paper, or its edge pixels again, which keeps
     them from drawing a frame along its borders."""
@@ -48,8 +53,18 @@ class RefinerConfig(BaseModel):
 
     @property
     def receptive_field_radius(self) -> int:
-        """How far an output pixel sees in each direction, px; the halo that makes tiling exact."""
-        return self.first_kernel_size // 2 + 2 * self.blocks * (self.kernel_size // 2)
+        """How far an output pixel sees in each direction, px; the halo that makes tiling exact.
+
+        With a grid of its own, only tiles that begin at a multiple of `grid` see what the image saw.
+        """
+        squares = self.first_kernel_size // 2 + 2 * self.blocks * (self.kernel_size // 2)
+        return squares * self.grid + self.grid - 1
+
+    @property
+    def inner_channels(self) -> int:
+        """Of the first convolution: image and pixel noise of a whole square, one value of all else."""
+        slow = self.noise.smooth_channels + self.noise.image_channels
+        return (self.channels + self.noise.pixel_channels) * self.grid**2 + slow
 
 
 class Refiner(nn.Module):
@@ -61,20 +76,23 @@ class Refiner(nn.Module):
     stack of unnormalised residual blocks near the identity; He's doubles the variance in every block.
     """
 
+    folding: Tensor
+
     def __init__(self, config: RefinerConfig) -> None:
         super().__init__()
         self.config = config
         self.first = nn.Conv2d(
-            config.channels + config.noise.channels,
+            config.inner_channels,
             config.width,
             config.first_kernel_size,
             padding=config.first_kernel_size // 2,
             padding_mode=config.padding,
         )
+        self.register_buffer("folding", _folding(config), persistent=False)
         self.blocks = nn.Sequential(
             *(_Block(config.width, config.kernel_size, config.padding) for _ in range(config.blocks))
         )
-        self.last = nn.Conv2d(config.width, config.channels, kernel_size=1)
+        self.last = nn.Conv2d(config.width, config.channels * config.grid**2, kernel_size=1)
         if config.output == "residual":
             nn.init.zeros_(self.last.weight)
             nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]  # this convolution has a bias
@@ -86,8 +104,8 @@ class Refiner(nn.Module):
         asks for K > 0 channels. Returns refined, float [N, C, H, W] in [-1, 1], the same in train and eval
         mode.
         """
-        features = torch.relu(self.first(self._with_noise(image, noise)))
-        change = self.last(self.blocks(features))
+        features = torch.relu(self.first(self._squares(self._with_noise(image, noise))))
+        change = self._pixels(self.last(self.blocks(features)), *image.shape[2:])
         if self.config.output == "tanh":
             return torch.tanh(change)
         return clamp_to_range(image + change)
@@ -98,6 +116,33 @@ class Refiner(nn.Module):
             given = "none" if noise is None else f"{noise.shape[1]}"
             raise ValueError(f"the refiner takes {expected} noise channels, but was given {given}")
         return image if noise is None else torch.cat([image, noise], dim=1)
+
+    def _squares(self, pixels: Tensor) -> Tensor:
+        """From [N, C + K, H, W] to `inner_channels` of every square; edges fill up the last ones."""
+        grid = self.config.grid
+        if grid == 1:
+            return pixels
+        pixels = F.pad(pixels, (0, grid - 1, 0, grid - 1), mode="replicate")
+        return F.conv2d(pixels, self.folding, stride=grid)  # whole squares only; what is left was padding
+
+    def _pixels(self, squares: Tensor, height: int, width: int) -> Tensor:
+        grid = self.config.grid
+        return squares if grid == 1 else F.pixel_shuffle(squares, grid)[:, :, :height, :width]
+
+
+def _folding(config: RefinerConfig) -> Tensor:
+    """Weights [inner_channels, C + K, grid, grid], one 1 in each filter, that gather a square's values.
+
+    A convolution, because a reshape needs sides that are multiples of the grid, and a graph for images of all
+    sizes cannot promise that.
+    """
+    grid = config.grid
+    fine = (config.channels + config.noise.pixel_channels) * grid**2
+    weights = torch.zeros(config.inner_channels, config.channels + config.noise.channels, grid, grid)
+    for index in range(config.inner_channels):
+        channel, place = divmod(index, grid**2) if index < fine else (index - fine + fine // grid**2, 0)
+        weights[index, channel, place // grid, place % grid] = 1.0
+    return weights
 
 
 class _Block(nn.Module):

@@ -2,21 +2,23 @@
 
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from trainer.config_values import BitDepth, Channels, Size
-
-Section = dict[str, JsonValue]
-# The group of a field in `--help` and in config.toml.
-DATA: Section = {"section": "data"}
-RUN: Section = {"section": "run"}
-ALGORITHM: Section = {"section": "algorithm 1"}
-LOSSES: Section = {"section": "losses"}
-REFINER: Section = {"section": "refiner"}
-DISCRIMINATOR: Section = {"section": "discriminator"}
-OPTIMISER: Section = {"section": "optimiser"}
-SPEED: Section = {"section": "speed"}
-LOGS: Section = {"section": "logs"}
+from trainer.config_values import (
+    ALGORITHM,
+    DATA,
+    DISCRIMINATOR,
+    LOGS,
+    LOSSES,
+    OPTIMISER,
+    REFINER,
+    RUN,
+    SPEED,
+    BitDepth,
+    Channels,
+    Odd,
+    Size,
+)
 
 
 class TrainConfig(BaseModel):
@@ -81,7 +83,7 @@ class TrainConfig(BaseModel):
     preset: str = Field(
         "default",
         pattern=r"^[a-z0-9_-]{1,32}$",
-        description="settings to start from: default, gaze or hand (the paper's two experiments)",
+        description="settings to start from: default, fast, gaze or hand (the paper's two)",
         json_schema_extra=RUN,
     )
     seed: int = Field(
@@ -178,7 +180,6 @@ class TrainConfig(BaseModel):
         description="weight of the squared gradient of the discriminator at real images; 0: off",
         json_schema_extra=LOSSES,
     )
-
     r1_every: int = Field(
         1,
         ge=1,
@@ -187,14 +188,21 @@ class TrainConfig(BaseModel):
         "nearly the same effect at a part of the cost",
         json_schema_extra=LOSSES,
     )
-
     refiner_width: int = Field(64, ge=1, le=4096, description="feature maps", json_schema_extra=REFINER)
     refiner_blocks: int = Field(4, ge=0, le=256, description="ResNet blocks", json_schema_extra=REFINER)
-    refiner_kernel_size: int = Field(
+    refiner_kernel_size: Odd = Field(
         3, ge=1, le=63, description="kernel of the blocks, px, odd", json_schema_extra=REFINER
     )
-    refiner_first_kernel_size: int = Field(
+    refiner_first_kernel_size: Odd = Field(
         3, ge=1, le=63, description="kernel of the first convolution, px, odd", json_schema_extra=REFINER
+    )
+    refiner_grid: int = Field(
+        1,
+        ge=1,
+        le=16,
+        description="side of the squares of px that its convolutions take as one place; 4 costs a sixteenth "
+        "of 1 with the same width, and kernels count squares; 1: single pixels, as in the paper",
+        json_schema_extra=REFINER,
     )
     refiner_padding: Literal["zeros", "replicate"] = Field(
         "zeros",
@@ -216,7 +224,6 @@ class TrainConfig(BaseModel):
     noise_image_channels: int = Field(
         0, ge=0, le=64, description="noise inputs drawn once per image", json_schema_extra=REFINER
     )
-
     content_balance_limit: float = Field(
         1.0,
         ge=1,
@@ -233,7 +240,6 @@ class TrainConfig(BaseModel):
         "out of its refinement, so that R has to use it and one image gets many looks; 0: off",
         json_schema_extra=LOSSES,
     )
-
     looks_weight: float = Field(
         0.0,
         ge=0,
@@ -251,7 +257,6 @@ class TrainConfig(BaseModel):
         "draws; 0: off, as in the paper",
         json_schema_extra=LOSSES,
     )
-
     discriminator_layers: Literal["default", "gaze", "hand", "global"] = Field(
         "default",
         description="layers of the discriminator; all judge patches but global, which has those of default "
@@ -385,11 +390,6 @@ class TrainConfig(BaseModel):
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
-        for name in ("refiner_kernel_size", "refiner_first_kernel_size"):
-            if getattr(self, name) % 2 == 0:
-                raise ValueError(
-                    f"{name} is {getattr(self, name)}; an even kernel would shift the image: take an odd one"
-                )
         if 0 < self.history_capacity < self.batch_size // 2:
             raise ValueError(
                 f"history_capacity {self.history_capacity} cannot fill half a batch of {self.batch_size}; "

@@ -3,7 +3,19 @@
 import re
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
+
+Section = dict[str, JsonValue]
+# The group of a field in `--help` and in config.toml.
+DATA: Section = {"section": "data"}
+RUN: Section = {"section": "run"}
+ALGORITHM: Section = {"section": "algorithm 1"}
+LOSSES: Section = {"section": "losses"}
+REFINER: Section = {"section": "refiner"}
+DISCRIMINATOR: Section = {"section": "discriminator"}
+OPTIMISER: Section = {"section": "optimiser"}
+SPEED: Section = {"section": "speed"}
+LOGS: Section = {"section": "logs"}
 
 
 def _parse_size(value: object) -> object:
@@ -19,6 +31,13 @@ def _parse_auto(value: object) -> object:
     return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
+def _odd(size: int) -> int:
+    if size % 2 == 0:
+        raise ValueError(f"{size} is even and would shift the image: take an odd one")
+    return size
+
+
+Odd = Annotated[int, AfterValidator(_odd)]
 Pixels = Annotated[int, Field(ge=1, le=65_536)]
 Size = Annotated[tuple[Pixels, Pixels], BeforeValidator(_parse_size)]
 """Height and width in pixels, written `35x55`."""

@@ -46,6 +46,7 @@ def refiner_config(config: TrainConfig, channels: int) -> RefinerConfig:
         blocks=config.refiner_blocks,
         kernel_size=config.refiner_kernel_size,
         first_kernel_size=config.refiner_first_kernel_size,
+        grid=config.refiner_grid,
         padding=config.refiner_padding,
         output=config.refiner_output,
         noise=NoiseSpec(

@@ -32,12 +32,14 @@ def validate(values: Mapping[str, object]) -> TrainConfig:
 
 
 def read_preset(name: str) -> dict[str, object]:
-    """Settings of a bundled preset; ConfigError lists the presets there are."""
+    """Settings of a bundled preset, which may build on another; ConfigError lists the presets there are."""
     path = PRESETS / f"{name}.toml"
     if not path.is_file():
         known = ", ".join(sorted(preset.stem for preset in PRESETS.glob("*.toml")))
         raise ConfigError(f"there is no preset {name!r}; there are: {known}")
-    return read_toml(path)
+    values = read_toml(path)
+    base = values.pop("preset", None)
+    return {**read_preset(str(base)), **values} if base else values
 
 
 def read_toml(path: Path) -> dict[str, object]:

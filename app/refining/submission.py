@@ -48,7 +48,7 @@ class Submission:
         self._image = image
         self._seed = seed
         self._noise = card.noise
-        self._plan = plan_tiles(height, width, card.receptive_field_radius, tile_pixels)
+        self._plan = plan_tiles(height, width, card.receptive_field_radius, tile_pixels, card.grid)
         self._taken = 0
         self._returned = 0
         self._canvas: Pixels | None = None

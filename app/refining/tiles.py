@@ -70,14 +70,15 @@ class TilePlan:
         return Tile(Box(top, left, bottom, right), Box(core_top, core_left, core_bottom, core_right))
 
 
-def plan_tiles(height: int, width: int, radius: int, tile_pixels: int) -> TilePlan:
+def plan_tiles(height: int, width: int, radius: int, tile_pixels: int, grid: int = 1) -> TilePlan:
     """Cut an image of `height` x `width` px into windows of about `tile_pixels` px, halo included.
 
     `radius` is the receptive-field radius of the refiner in px: a kept pixel is at least so far from every
     border of its window that is not a border of the image, hence the same as in a run of the whole image. A
-    window near the border is shifted inwards instead of cut off, so all windows have one shape. Windows are
-    never smaller than 4 radius + 1 (or the image), even above `tile_pixels`, so that the halo does not eat
-    more than three quarters of the work.
+    window near the border is shifted inwards instead of cut off, so all windows have one shape, and all begin
+    at a multiple of `grid` px, so that the refiner's squares are those of the whole image. Windows are never
+    smaller than 4 radius + 1 (or the image), even above `tile_pixels`, so that the halo does not eat more
+    than three quarters of the work.
     """
     if height * width <= tile_pixels:
         return TilePlan(((0, height, 0, height),), ((0, width, 0, width),))
@@ -85,19 +86,22 @@ def plan_tiles(height: int, width: int, radius: int, tile_pixels: int) -> TilePl
     side = max(isqrt(tile_pixels), smallest)
     tallest = max(side, tile_pixels // width)
     widest = max(side, tile_pixels // height)
-    return TilePlan(_spans(height, tallest, radius), _spans(width, widest, radius))
+    return TilePlan(_spans(height, tallest, radius, grid), _spans(width, widest, radius, grid))
 
 
-def _spans(length: int, longest: int, radius: int) -> tuple[tuple[int, int, int, int], ...]:
+def _spans(length: int, longest: int, radius: int, grid: int) -> tuple[tuple[int, int, int, int], ...]:
     """Cut one dimension: (window start, window end, core start, core end) of each span, all equally long.
 
-    n windows of length s that overlap by 2 radius cover n s - 2 radius (n - 1) px.
+    n windows of length s that overlap by o >= 2 radius cover n s - o (n - 1) px. Where s and o, divided by
+    `grid`, leave the rest that `length` leaves, every window begins at a multiple of it, the last one, too.
     """
     if length <= longest:
         return ((0, length, 0, length),)
-    overlap = 2 * radius
+    longest -= (longest - length) % grid
+    overlap = 2 * radius + (length - 2 * radius) % grid
     count = ceil((length - overlap) / (longest - overlap))
     size = ceil((length + overlap * (count - 1)) / count)
+    size += (length - size) % grid
     starts = [min(index * (size - overlap), length - size) for index in range(count)]
     cuts = [0, *(start + size - radius for start in starts[:-1]), length]
     return tuple(

@@ -45,12 +45,20 @@ def test_a_card_survives_the_way_through_the_metadata(card: ModelCard) -> None:
     assert read_card({CARD_KEY: card.model_dump_json(), "other": "ignored"}) == card
 
 
-def test_no_field_of_the_card_has_a_default() -> None:
+def test_no_field_of_the_card_has_a_default_but_the_grid() -> None:
     for kind in (ModelCard, CardDraft, NoiseSpec, Parity):
-        assert all(field.is_required() for field in kind.model_fields.values()), kind
+        optional = {name for name, field in kind.model_fields.items() if not field.is_required()}
+        assert optional <= {"grid"}, kind
 
 
-@pytest.mark.parametrize("field", sorted(ModelCard.model_fields))
+def test_a_card_from_before_grids_has_none(card: ModelCard) -> None:
+    content = card.model_dump(mode="json")
+    del content["grid"]
+
+    assert read_card({CARD_KEY: json.dumps(content)}).grid == 1
+
+
+@pytest.mark.parametrize("field", sorted(set(ModelCard.model_fields) - {"grid"}))
 def test_a_card_without_any_one_field_is_refused_by_that_name(card: ModelCard, field: str) -> None:
     content = card.model_dump(mode="json")
     del content[field]

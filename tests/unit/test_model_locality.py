@@ -59,6 +59,14 @@ def half_size(image: Tensor) -> Tensor:
             width=8, blocks=1, noise=NoiseSpec(pixel_channels=1, smooth_channels=0, image_channels=1)
         ),
         RefinerConfig(width=8, blocks=2, padding="replicate"),
+        RefinerConfig(
+            width=8,
+            blocks=1,
+            grid=4,
+            output="residual",
+            noise=NoiseSpec(pixel_channels=1, smooth_channels=1, image_channels=2),
+        ),
+        RefinerConfig(width=8, blocks=2, grid=2, padding="replicate"),
     ],
 )
 def test_our_refiners_are_local(config: RefinerConfig) -> None:

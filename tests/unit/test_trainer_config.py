@@ -55,7 +55,7 @@ def test_the_paper_presets_state_the_papers_settings() -> None:
         ({**SOURCES, "batch_size": "7"}, "--batch-size '7'"),
         ({**SOURCES, "ema_decay": "1"}, "--ema-decay '1'"),
         ({**SOURCES, "resize": "35by55"}, "HEIGHTxWIDTH"),
-        ({**SOURCES, "preset": "best"}, "default, gaze, hand"),
+        ({**SOURCES, "preset": "best"}, "default, fast, gaze, hand"),
         ({**SOURCES, "history_capacity": "3"}, "half a batch"),
         ({**SOURCES, "refiner_kernel_size": "4"}, "odd"),
         ({**SOURCES, "warmup_refiner_steps": "5", "self_regularization_weight": "0"}, "its only loss"),
