@@ -12,6 +12,7 @@ HERE := $(shell pwd | cksum | cut -d' ' -f1)
 EMPTY := $(VENV)/.made-$(HERE)
 SERVICE := $(VENV)/.service-$(HERE)
 EVERYTHING := $(VENV)/.everything-$(HERE)
+PEERS := $(VENV)-peers/.made-$(HERE)
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check install -qq -c constraints.txt
 
 .DEFAULT_GOAL := help
@@ -48,8 +49,8 @@ configuration: $(EVERYTHING) ## Write CONFIGURATION.md anew from the code
 samples: $(SERVICE) ## Draw the bundled samples anew
 	$(BIN)/python -m trainer.simulators.digit_cells samples app/bundled/samples
 
-bench: $(SERVICE) ## Measure start, memory and speed of the service on this machine
-	$(BIN)/python tests/benchmarks/bench_service.py $(ARGS)
+bench: $(SERVICE) $(PEERS) ## Measure the service beside other servers and the bare session (some minutes)
+	$(BIN)/python tests/benchmarks/bench.py --peers $(VENV)-peers/bin/python --html bench.html $(ARGS)
 
 train-smoke: $(EVERYTHING) ## Train, export, serve and refine once, very small
 	$(BIN)/python tests/acceptance/train_smoke.py $(ARGS)
@@ -70,6 +71,12 @@ $(EMPTY):
 $(SERVICE): pyproject.toml constraints.txt | $(EMPTY)
 	@echo "Installing the service into $(VENV)"
 	@$(INSTALL) --no-build-isolation -e .
+	@touch $@
+
+$(PEERS): tests/benchmarks/peers/requirements.txt | $(EMPTY)
+	@echo "Installing other servers into $(VENV)-peers; what cannot be installed is left out of the comparison"
+	@"$(PYTHON)" -m venv --clear $(VENV)-peers
+	-@$(VENV)-peers/bin/python -m pip --disable-pip-version-check install -qq -r $<
 	@touch $@
 
 $(EVERYTHING): $(SERVICE)
