@@ -93,7 +93,7 @@ def _quantized(model: onnx.ModelProto, card: ModelCard, images: Images) -> onnx.
         raise ExportError(
             f"the refiner has {len(convolutions)} convolutions: nothing to quantize between them"
         )
-    first, last = names.index(convolutions[0]), names.index(convolutions[-1])
+    first, last = (names.index(name) for name in _outermost(names, convolutions, card))
     del prepared.metadata_props[:]
     prepared.metadata_props.add(key=_PREPARED[0], value=_PREPARED[1])  # else it warns
     with tempfile.TemporaryDirectory() as folder, _quiet():
@@ -113,6 +113,15 @@ def _quantized(model: onnx.ModelProto, card: ModelCard, images: Images) -> onnx.
         quantized = onnx.load(target)
     del quantized.metadata_props[:]
     return quantized
+
+
+def _outermost(names: list[str], convolutions: list[str], card: ModelCard) -> tuple[str, str]:
+    """The two convolutions, both float, between which all is integers."""
+    if card.grid == 1:
+        return convolutions[0], convolutions[-1]
+    unfolding = next(index for index, name in enumerate(names) if name.startswith("DepthToSpace_"))
+    on_squares = [name for name in convolutions if names.index(name) < unfolding]
+    return on_squares[1], on_squares[-1]  # the very first one folds
 
 
 class _Calibration(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types

@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import AfterValidator, BaseModel, ConfigDict, PositiveInt
+from pydantic import AfterValidator, BaseModel, ConfigDict, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -38,6 +38,9 @@ class RefinerConfig(BaseModel):
     """Side of the squares of pixels, px, that become one place with grid² times as many channels before the
     convolutions and squares again after them: grid² times fewer places for the same hidden layers. 1: the
     paper's. Kernels then count squares, not pixels."""
+    head_width: NonNegativeInt = 0
+    """Hidden channels of one 3×3 layer on single pixels, which sees image, pixel noise and what comes back
+    from the squares: it draws grain and smooths the borders between squares. 0: none, as in the paper."""
     padding: Literal["zeros", "replicate"] = "zeros"
     """What convolutions see outside the image: zeros, as in the paper, or its edge pixels again, which keeps
     them from drawing a frame along its borders."""
@@ -58,7 +61,7 @@ class RefinerConfig(BaseModel):
         With a grid of its own, only tiles that begin at a multiple of `grid` see what the image saw.
         """
         squares = self.first_kernel_size // 2 + 2 * self.blocks * (self.kernel_size // 2)
-        return squares * self.grid + self.grid - 1
+        return squares * self.grid + self.grid - 1 + (self.head_width > 0)
 
     @property
     def inner_channels(self) -> int:
@@ -92,7 +95,9 @@ class Refiner(nn.Module):
         self.blocks = nn.Sequential(
             *(_Block(config.width, config.kernel_size, config.padding) for _ in range(config.blocks))
         )
-        self.last = nn.Conv2d(config.width, config.channels * config.grid**2, kernel_size=1)
+        self.head = _Head(config) if config.head_width else None
+        behind, times = (config.head_width, 1) if config.head_width else (config.width, config.grid**2)
+        self.last = nn.Conv2d(behind, config.channels * times, kernel_size=1)
         if config.output == "residual":
             nn.init.zeros_(self.last.weight)
             nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]  # this convolution has a bias
@@ -104,8 +109,12 @@ class Refiner(nn.Module):
         asks for K > 0 channels. Returns refined, float [N, C, H, W] in [-1, 1], the same in train and eval
         mode.
         """
-        features = torch.relu(self.first(self._squares(self._with_noise(image, noise))))
-        change = self._pixels(self.last(self.blocks(features)), *image.shape[2:])
+        pixels = self._with_noise(image, noise)
+        features = self.blocks(torch.relu(self.first(self._squares(pixels))))
+        if self.head is None:
+            change = unfold(self.last(features), self.config.grid, *image.shape[2:])
+        else:
+            change = self.last(self.head(pixels, features))
         if self.config.output == "tanh":
             return torch.tanh(change)
         return clamp_to_range(image + change)
@@ -125,9 +134,28 @@ class Refiner(nn.Module):
         pixels = F.pad(pixels, (0, grid - 1, 0, grid - 1), mode="replicate")
         return F.conv2d(pixels, self.folding, stride=grid)  # whole squares only; what is left was padding
 
-    def _pixels(self, squares: Tensor, height: int, width: int) -> Tensor:
-        grid = self.config.grid
-        return squares if grid == 1 else F.pixel_shuffle(squares, grid)[:, :, :height, :width]
+
+class _Head(nn.Module):
+    """ReLU(conv 3×3) over single pixels: the fine inputs, and half as many channels as it has, unfolded."""
+
+    def __init__(self, config: RefinerConfig) -> None:
+        super().__init__()
+        self.grid = config.grid
+        self.fine = config.channels + config.noise.pixel_channels
+        unfolded = -(-config.head_width // 2)
+        self.lift = nn.Conv2d(config.width, unfolded * config.grid**2, kernel_size=1)
+        self.inner = nn.Conv2d(
+            self.fine + unfolded, config.head_width, 3, padding=1, padding_mode=config.padding
+        )
+
+    def forward(self, pixels: Tensor, features: Tensor) -> Tensor:
+        coarse = unfold(self.lift(features), self.grid, *pixels.shape[2:])
+        return torch.relu(self.inner(torch.cat([pixels[:, : self.fine], coarse], dim=1)))
+
+
+def unfold(squares: Tensor, grid: int, height: int, width: int) -> Tensor:
+    """From [N, C grid², h, w] to [N, C, H, W]; what the last squares have beyond the image is cut off."""
+    return squares if grid == 1 else F.pixel_shuffle(squares, grid)[:, :, :height, :width]
 
 
 def _folding(config: RefinerConfig) -> Tensor:

@@ -47,6 +47,7 @@ def refiner_config(config: TrainConfig, channels: int) -> RefinerConfig:
         kernel_size=config.refiner_kernel_size,
         first_kernel_size=config.refiner_first_kernel_size,
         grid=config.refiner_grid,
+        head_width=config.refiner_head_width,
         padding=config.refiner_padding,
         output=config.refiner_output,
         noise=NoiseSpec(

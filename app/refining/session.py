@@ -13,6 +13,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from app.errors import BadModel, DeviceUnavailable, InferenceFailed
 from app.refining.devices import CPU, ProviderChoice, available_cores
+from app.refining.side_by_side import SideBySide
 from model.card import ModelCard, read_card
 from model.errors import CardError
 from model.noise import noise_field
@@ -56,7 +57,12 @@ class RefinerSession:
     """
 
     def __init__(
-        self, session: ort.InferenceSession, card: ModelCard, sha256: str, choice: ProviderChoice
+        self,
+        session: ort.InferenceSession,
+        side_by_side: SideBySide | None,
+        card: ModelCard,
+        sha256: str,
+        choice: ProviderChoice,
     ) -> None:
         self.card = card
         self.sha256 = sha256
@@ -68,6 +74,7 @@ class RefinerSession:
         )
         self.retired = False
         self._session: ort.InferenceSession | None = session
+        self._side_by_side = side_by_side
         self._running: set[ort.RunOptions] = set()
 
     @classmethod
@@ -79,8 +86,13 @@ class RefinerSession:
         when the chosen GPU provider refuses to start.
         """
         content = _content(path)
+        threads = threads or available_cores()
         try:
             session = ort.InferenceSession(content, _session_options(threads), providers=choice.providers)
+            side_by_side = None
+            if threads > 1 and session.get_providers()[0] == CPU:
+                alone = ort.InferenceSession(content, _session_options(1), providers=choice.providers)
+                side_by_side = SideBySide(alone, threads)
         except _ORT_ERRORS as error:
             raise BadModel(f"{path} cannot be loaded by ONNX Runtime: {_first_line(error)}") from error
         try:
@@ -93,7 +105,7 @@ class RefinerSession:
                 f"ONNX Runtime could not start {choice.name}, although {choice.reason}; are the "
                 f"libraries installed (pip install 'simtrue[cuda]')?"
             )
-        return cls(session, card, hashlib.sha256(content).hexdigest(), choice)
+        return cls(session, side_by_side, card, hashlib.sha256(content).hexdigest(), choice)
 
     def run(self, images: Pixels, noise: NDArray[np.float32] | None) -> Pixels:
         """Refine a batch.
@@ -102,25 +114,38 @@ class RefinerSession:
         has no channels. Returns the same shape and dtype. Raises InferenceFailed.
         """
         if self._session is None:
-            raise InferenceFailed(f"The session of model {self.card.name!r} is closed.")
+            raise self._closed()
         feed: dict[str, Any] = {"image": images} if noise is None else {"image": images, "noise": noise}
-        options = self._run_options(images)
-        self._running.add(options)
         try:
-            (refined,) = self._session.run(["refined"], feed, options)
+            if self._side_by_side is not None and self._side_by_side.is_faster(images.shape):
+                refined = self._side_by_side.map(self._run, feed)
+            else:
+                refined = self._run(self._session, feed)
         except _ORT_ERRORS as error:
             raise InferenceFailed(
                 f"Model {self.card.name!r} failed on {images.shape[0]} image(s) of {images.shape[1]}x"
                 f"{images.shape[2]} px: {_first_line(error)}"
             ) from error
-        finally:
-            self._running.discard(options)
         if refined.shape != images.shape or refined.dtype != images.dtype:
             raise InferenceFailed(
                 f"Model {self.card.name!r} answered {refined.dtype} {list(refined.shape)} to {images.dtype} "
                 f"{list(images.shape)}."
             )
+        return refined
+
+    def _run(self, session: ort.InferenceSession | None, feed: dict[str, Any]) -> Pixels:
+        if session is None or self._session is None:
+            raise self._closed()
+        options = self._run_options(feed["image"])
+        self._running.add(options)
+        try:
+            (refined,) = session.run(["refined"], feed, options)
+        finally:
+            self._running.discard(options)
         return refined  # type: ignore[no-any-return]  # onnxruntime has no types
+
+    def _closed(self) -> InferenceFailed:
+        return InferenceFailed(f"The session of model {self.card.name!r} is closed.")
 
     def warm_up(self) -> None:
         """Run a real inference of one small image, a ramp of the darker half; raises InferenceFailed."""
@@ -143,6 +168,8 @@ class RefinerSession:
     def close(self) -> None:
         """Free ONNX Runtime's memory now; later runs raise InferenceFailed. Idempotent."""
         self._session = None
+        if self._side_by_side is not None:
+            self._side_by_side.close()
 
     def _run_options(self, images: Pixels) -> ort.RunOptions:
         options = ort.RunOptions()
@@ -168,7 +195,7 @@ def _session_options(threads: int) -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.log_severity_level = _FATAL
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.intra_op_num_threads = threads or available_cores()
+    options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     # Spinning threads gain little on one image and take the cores from decoding and from other models.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

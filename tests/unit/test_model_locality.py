@@ -67,6 +67,7 @@ def half_size(image: Tensor) -> Tensor:
             noise=NoiseSpec(pixel_channels=1, smooth_channels=1, image_channels=2),
         ),
         RefinerConfig(width=8, blocks=2, grid=2, padding="replicate"),
+        RefinerConfig(width=8, blocks=1, grid=4, head_width=5),
     ],
 )
 def test_our_refiners_are_local(config: RefinerConfig) -> None:

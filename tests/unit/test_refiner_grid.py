@@ -27,6 +27,7 @@ NOISE = NoiseSpec(pixel_channels=2, smooth_channels=1, image_channels=1)
 GRID = RefinerConfig(
     channels=3, width=16, blocks=1, grid=4, padding="replicate", output="residual", noise=NOISE
 )
+HEAD = GRID.model_copy(update={"head_width": 6})
 
 
 def trained_looking(config: RefinerConfig) -> Refiner:
@@ -78,18 +79,23 @@ def test_the_last_squares_are_filled_up_with_the_edges() -> None:
     assert torch.allclose(alone, refiner(filled)[:, :, :9, :14], atol=1e-6)
 
 
-@pytest.fixture(scope="module", params=["fp32", "int8"])
+@pytest.fixture(
+    scope="module",
+    params=[("fp32", GRID), ("int8", GRID), ("fp32", HEAD), ("int8", HEAD)],
+    ids=["fp32", "int8", "fp32 with a head", "int8 with a head"],
+)
 def repository(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     root = tmp_path_factory.mktemp("squares")
-    path = export(root, GRID)
-    if request.param == "int8":
+    precision, config = request.param
+    path = export(root, config)
+    if precision == "int8":
         y, x = np.indices((24, 26))
         waves = [np.sin(x / (3 + n % 5) + n) * np.cos(y / (4 + n % 3)) for n in range(24)]
         images = (128 + 120 * np.stack([waves] * 3, axis=-1)).astype(np.uint8)
         quantize_refiner(path, images[4:], images[:4], path, tolerance_levels=40)
     repository = ModelRepository(root, choose_provider("cpu"), 1)
     repository.open()
-    assert repository.get("squares").card.precision == request.param
+    assert repository.get("squares").card.precision == precision
     yield repository
     repository.close()
 
@@ -115,13 +121,15 @@ def test_the_preset_fast_needs_an_eighth_of_the_operations_and_is_default_otherw
     fast, default = (resolve({**paths, "preset": preset}) for preset in ("fast", "default"))
 
     differing = {name for name, value in fast if value != getattr(default, name)}
-    assert differing == {"preset", "refiner_grid", "refiner_width", "refiner_blocks"}
+    assert differing == {"preset", "refiner_grid", "refiner_width", "refiner_blocks", "refiner_head_width"}
     assert multiplications(fast) * 8 <= multiplications(default)
 
 
 def multiplications(config: Any) -> float:
     """Of a pixel, all convolutions together, the one that folds squares included."""
     refiner = Refiner(refiner_config(config, 1))
-    places = config.refiner_grid**-2
-    weights = sum(weight.numel() for weight in refiner.parameters() if weight.dim() == 4)
-    return places * (weights + (refiner.folding.numel() if config.refiner_grid > 1 else 0))
+    convolutions = [module for module in refiner.modules() if isinstance(module, nn.Conv2d)]
+    on_pixels = [refiner.head.inner, refiner.last] if refiner.head is not None else []
+    places = [1.0 if one in on_pixels else config.refiner_grid**-2 for one in convolutions]
+    folding = refiner.folding.numel() * config.refiner_grid**-2 if config.refiner_grid > 1 else 0
+    return folding + sum(one.weight.numel() * share for one, share in zip(convolutions, places, strict=True))
