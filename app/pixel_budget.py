@@ -29,6 +29,9 @@ class PixelBudget:
             self._give(weight)
 
     async def _take(self, weight: int) -> None:
+        if not self._waiting and weight <= self._free:
+            self._free -= weight
+            return
         granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((weight, granted))
         self._give(0)

@@ -193,13 +193,14 @@ def edge_agreement(refined: Tensor, synthetic: Tensor) -> Tensor:
     The cosine between the neighbour differences of both, [N, C, H, W], averaged over 3x3 px before, over the
     whole batch, so that an image without edges does not count: 1 where all are kept, about 0 where none is.
     """
-    before, after = (
-        _neighbour_differences(
-            torch.nn.functional.avg_pool2d(images.float(), 3, 1, 1, count_include_pad=False)
-        )
-        for images in (synthetic, refined)
-    )
+    before, after = (_neighbour_differences(_averaged(images)) for images in (synthetic, refined))
     return torch.nn.functional.cosine_similarity(before, after, dim=0)
+
+
+def _averaged(images: Tensor) -> Tensor:
+    """Means over 3x3 px, [N * C, 1, H, W]: channels last, pooling one channel takes five times as long."""
+    planes = images.float().flatten(0, 1).unsqueeze(1)
+    return torch.nn.functional.avg_pool2d(planes, 3, 1, 1, count_include_pad=False)
 
 
 def _neighbour_differences(images: Tensor) -> Tensor:

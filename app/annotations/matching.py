@@ -18,12 +18,9 @@ class Matching:
     def __init__(self, images: Sequence[ImageRef]) -> None:
         self.collectors = [Collector(image) for image in images]
         self._by_name = {image.filename: index for index, image in reversed(list(enumerate(images)))}
-        stems = Counter(_base(image.filename) for image in images)
-        self._by_base = {
-            _base(image.filename): index
-            for index, image in enumerate(images)
-            if stems[_base(image.filename)] == 1
-        }
+        bases = [_base(image.filename) for image in images]
+        often = Counter(bases)
+        self._by_base = {base: index for index, base in enumerate(bases) if often[base] == 1}
         self._unmatched: dict[str, None] = {}
         self._problems: list[str] = []
 
@@ -77,4 +74,6 @@ class Matching:
 
 
 def _base(filename: str) -> str:
+    if "/" not in filename and "\\" not in filename and filename != ".":
+        return filename
     return PurePosixPath(filename.replace("\\", "/")).name

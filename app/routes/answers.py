@@ -8,6 +8,7 @@ import json
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from starlette.responses import Response
 
@@ -87,19 +88,20 @@ def _document(outcome: Outcome, entries: Sequence[bytes]) -> bytes:
         spliced = b"[" + b",".join(annotations) + b"]" if annotations else b"null"
     return b"".join(
         [
-            b'{"model":', _dumps(_model(outcome.model)), b',"annotations":', spliced,
+            b'{"model":', _model(outcome.model.name, outcome.model.version), b',"annotations":', spliced,
             b',"images":[', b",".join(entries), b'],"timings_ms":', _dumps(outcome.timings_ms), b"}",
         ]
     )  # fmt: skip
 
 
 def _report(outcome: Outcome, entries: Sequence[bytes]) -> bytes:
-    model, timings = _dumps(_model(outcome.model)), _dumps(outcome.timings_ms)
+    model, timings = _model(outcome.model.name, outcome.model.version), _dumps(outcome.timings_ms)
     return b'{"model":' + model + b',"images":[' + b",".join(entries) + b'],"timings_ms":' + timings + b"}"
 
 
-def _model(model: ServedModel) -> dict[str, object]:
-    return {"name": model.name, "version": model.version}
+@lru_cache(maxsize=64)
+def _model(name: str, version: int) -> bytes:
+    return _dumps({"name": name, "version": version})
 
 
 def _headers(outcome: Outcome) -> dict[str, str]:
@@ -107,4 +109,7 @@ def _headers(outcome: Outcome) -> dict[str, str]:
 
 
 def _dumps(value: object) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    return _encoded(value).encode()
+
+
+_encoded = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from app.errors import NotAcceptable
@@ -18,6 +19,7 @@ FORMAT_OF_MEDIA_TYPE: Mapping[str, str] = {
     "image/bmp": "bmp",
 }
 JSON, ZIP = "application/json", "application/zip"
+_MOST_KEPT_CHARACTERS = 256
 OFFERS = (JSON, ZIP, *FORMAT_OF_MEDIA_TYPE)
 
 
@@ -85,14 +87,22 @@ _ASK = f"ask for {JSON} or {ZIP}, or for an image type when there is exactly one
 def read_accept(header: str | None) -> Acceptance:
     """Read an Accept header by RFC 9110: the most specific range decides a type's quality; none means */*.
 
-    Raises `NotAcceptable` when nothing that we make is wanted.
+    Raises `NotAcceptable` when nothing that we make is wanted. Clients repeat their headers, so that what was
+    read of short ones is kept.
     """
+    return (_read_accept if len(header or "") > _MOST_KEPT_CHARACTERS else _kept)(header)
+
+
+def _read_accept(header: str | None) -> Acceptance:
     text = header if header and header.strip() else "*/*"
     ranges = [parsed for entry in text.split(",") if (parsed := _media_range(entry)) is not None]
     acceptance = Acceptance(text, {offer: _quality(offer, ranges) for offer in OFFERS})
     if not any(acceptance.qualities.values()):
         raise NotAcceptable(f"The request accepts only {text[:200]!r}, but we answer {', '.join(OFFERS)}.")
     return acceptance
+
+
+_kept = lru_cache(maxsize=256)(_read_accept)
 
 
 def _quality(media_type: str, ranges: list[MediaRange]) -> float:

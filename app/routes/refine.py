@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -224,7 +223,7 @@ def _most_pixels_at_once(refs: Sequence[ImageRef], variants: int, settings: Sett
 def _open_all(call: _Call, max_pixels: int) -> list[Container]:
     containers = []
     for index, upload in enumerate(call.form.images):
-        with _naming(call, index):
+        with _Naming(call, index):
             containers.append(opened(upload.data, filename=upload.filename, max_pixels=max_pixels))
     return containers
 
@@ -232,27 +231,30 @@ def _open_all(call: _Call, max_pixels: int) -> list[Container]:
 async def _refine_portion(
     call: _Call, jobs: Sequence[ImageJob], services: Services, budget: PixelBudget
 ) -> list[RefinedImage]:
-    with _naming(call, jobs[0].index):
+    with _Naming(call, jobs[0].index):
         if len(jobs) == 1 and jobs[0].work_pixels > _PORTION_PIXELS:
             return await refine_image(services, jobs[0], budget)
         try:
             return await refine_together(services, jobs, budget)
         except ImageFailed as failed:
-            with _naming(call, failed.index):
+            with _Naming(call, failed.index):
                 raise failed.cause from failed
 
 
-@contextmanager
-def _naming(call: _Call, index: int) -> Iterator[None]:
-    """Where a request has several images, an error says which one it is about."""
-    try:
-        yield
-    except ImageRefused:
-        raise
-    except SimtrueError as error:
-        if len(call.form.images) == 1:
-            raise
-        raise ImageRefused(error, index, call.form.images[index].filename) from error
+class _Naming:
+    """Where a request has several images, an error in the block says which one it is about."""
+
+    def __init__(self, call: _Call, index: int) -> None:
+        self._call = call
+        self._index = index
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        images = self._call.form.images
+        if isinstance(error, SimtrueError) and len(images) > 1:
+            raise ImageRefused(error, self._index, images[self._index].filename) from error
 
 
 def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Self
 
 from app.errors import EngineBusy
 
@@ -15,14 +14,13 @@ class Room:
         self._free = size
         self._full = full
 
-    @contextmanager
-    def share(self) -> Iterator[Share]:
-        """What one request holds; all of it is given back at the end of the block."""
-        share = Share(self)
-        try:
-            yield share
-        finally:
-            self._free += share.held
+    def share(self) -> Share:
+        """What one request holds; all of it is given back at the end of a `with` block."""
+        return Share(self)
+
+    def give_back(self, amount: int) -> None:
+        """Only for `Share`."""
+        self._free += amount
 
     def take(self, amount: int) -> None:
         """Only for `Share`, which gives back what it took. Raises EngineBusy when there is not so much."""
@@ -32,11 +30,18 @@ class Room:
 
 
 class Share:
-    """What one request holds of a room."""
+    """What one request holds of a room, until its block ends."""
 
     def __init__(self, room: Room) -> None:
         self.held = 0
         self._room = room
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._room.give_back(self.held)
+        self.held = 0
 
     def take(self, amount: int) -> None:
         """Hold so much more. Raises EngineBusy at once when there is no room, never waits."""
