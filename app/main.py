@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
+from starlette.types import ASGIApp
 
 from app.jobs.service import Jobs
 from app.metrics import Metrics
@@ -47,9 +48,14 @@ def create_app(services: Services, jobs: Jobs) -> FastAPI:
     app.include_router(health_router(services, metrics))
     app.include_router(pages_router())
     describe_options(app)
-    (refine,) = (route for route in refining.routes if isinstance(route, APIRoute))
-    app.add_middleware(Direct, route=refine, endpoint=refine.endpoint)
-    install_problem_handler(app, metrics.count_refusal)
+    answer = install_problem_handler(app, metrics.count_refusal)
     app.add_middleware(HeadAsGet)
     app.add_middleware(AccessLog, on_request=metrics.count_request)
+    (refine,) = (route for route in refining.routes if isinstance(route, APIRoute))
+    layers = app.build_middleware_stack
+
+    def direct() -> ASGIApp:
+        return Direct(layers(), refine, answer, metrics.count_request)
+
+    app.build_middleware_stack = direct  # type: ignore[method-assign]  # before all of the framework's layers
     return app

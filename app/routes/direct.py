@@ -1,36 +1,43 @@
-"""The short way to one endpoint: the framework's routing costs more than refining a small image."""
+"""The short way to one endpoint: the framework's layers cost more than refining a small image."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from fastapi import Request
 from fastapi.routing import APIRoute
-from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.routes.access import AccessLog
+from app.routes.problems import LastResort, ProblemAnswer
 
 
 class Direct:
-    """ASGI middleware; calls `endpoint` for exactly the path and the methods of `route`.
+    """ASGI application before all others; calls the endpoint of `route` for exactly its path and methods.
 
-    What else is asked of that path, and the documentation, stay with the framework. Errors go up to whoever
-    stands around this.
+    The endpoint takes a request and returns a response. It has an access log and error answers of its own,
+    the same as the framework's. What else is asked of that path, and the documentation, stay with `app`.
     """
 
     def __init__(
-        self, app: ASGIApp, route: APIRoute, endpoint: Callable[[Request], Awaitable[Response]]
+        self,
+        app: ASGIApp,
+        route: APIRoute,
+        answer: ProblemAnswer,
+        on_request: Callable[[str, str, int, float], None],
     ) -> None:
         self._app = app
         self._route = route
-        self._endpoint = endpoint
         self._path = route.path
         self._methods = frozenset(route.methods or ())
+        self._guarded = AccessLog(LastResort(self._respond, answer), on_request)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer it."""
-        if scope["type"] != "http" or scope["path"] != self._path or scope["method"] not in self._methods:
-            await self._app(scope, receive, send)
-            return
+        direct = scope["type"] == "http" and scope["path"] == self._path and scope["method"] in self._methods
+        await (self._guarded if direct else self._app)(scope, receive, send)
+
+    async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["route"] = self._route
-        response = await self._endpoint(Request(scope, receive))
+        response = await self._route.endpoint(Request(scope, receive))
         await response(scope, receive, send)

@@ -33,10 +33,14 @@ class ImageRefused(Exception):  # noqa: N818 (as in app.errors)
         self.filename = filename
 
 
-def install_problem_handler(app: FastAPI, on_refusal: Callable[[str], None]) -> None:
+ProblemAnswer = Callable[[Request, Exception], Awaitable[Response]]
+
+
+def install_problem_handler(app: FastAPI, on_refusal: Callable[[str], None]) -> ProblemAnswer:
     """Hang the handler on `app`: our errors, the framework's and those that nobody foresaw.
 
     `on_refusal` is told the slug of every problem that is sent, but for those about the service's health.
+    Returns what answers them, for who answers without the framework.
     """
 
     async def answer(request: Request, error: Exception) -> Response:
@@ -49,13 +53,14 @@ def install_problem_handler(app: FastAPI, on_refusal: Callable[[str], None]) -> 
 
     for kind in (SimtrueError, ImageRefused, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, answer)
-    app.add_middleware(_LastResort, answer=answer)
+    app.add_middleware(LastResort, answer=answer)
+    return answer
 
 
-class _LastResort:
+class LastResort:
     """Answers what nobody foresaw. The framework's own place for it raises on, and the connection breaks."""
 
-    def __init__(self, app: ASGIApp, answer: Callable[[Request, Exception], Awaitable[Response]]) -> None:
+    def __init__(self, app: ASGIApp, answer: ProblemAnswer) -> None:
         self._app = app
         self._answer = answer
 
