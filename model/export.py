@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import onnx
@@ -24,6 +25,7 @@ from model.refiner import Refiner
 OPSET = 18
 """ONNX operator set of every file: the one torch's operators are written in, so nothing is converted."""
 
+FloatPrecision = Literal["fp32", "fp16"]
 _PROVIDER = "CPUExecutionProvider"
 _AXES = ("batch", "height", "width")
 
@@ -33,6 +35,7 @@ def export_refiner(
     draft: CardDraft,
     path: Path,
     *,
+    precision: FloatPrecision = "fp32",
     tolerance_levels: int = 1,
     sizes: Sizes = PARITY_SIZES,
 ) -> ModelCard:
@@ -40,21 +43,26 @@ def export_refiner(
 
     The graph takes `image` uint8 or uint16 (by `draft.bit_depth`) [N, H, W, C] and, exactly when the refiner
     takes noise, `noise` float32 [N, H, W, K] ~ N(0, 1); it returns `refined`, type and shape of the image.
-    N, H and W are free. `tolerance_levels`: largest allowed difference between torch (float32, CPU, eager)
-    and ONNX Runtime, in grey levels; `sizes`: the compared batches (N, H, W). The refiner stays as it is.
+    N, H and W are free. `precision` is that of the network inside: fp16, only for images of 8 bits, is for
+    GPUs, and slow on processors. `tolerance_levels`: largest allowed difference
+    between torch (float32, CPU, eager) and ONNX Runtime, in grey levels; `sizes`: the compared batches
+    (N, H, W). The refiner stays as it is.
 
     `path` appears by rename, in an existing folder, and replaces a file of that name; after any error it is
     as it was. Raises NonFiniteError, LocalityError, ExportError, ParityError or OSError.
     """
     if not path.parent.is_dir():
         raise ExportError(f"the folder {path.parent} for the exported refiner does not exist")
+    if precision == "fp16" and draft.bit_depth == 16:
+        raise ExportError("a refiner of 16-bit images cannot be fp16, which has 11 bits")
     refiner = _frozen_copy(refiner)
     _require_finite(refiner)
     require_local(refiner)
     graph = _ImageGraph(refiner, draft.bit_depth).eval()
-    model = _to_onnx(graph)
+    halves = precision == "fp16"
+    model = _to_onnx(_ImageGraph(copy.deepcopy(refiner).half(), draft.bit_depth).eval() if halves else graph)
     parity = _compare(graph, model, draft, tolerance_levels, sizes)
-    card = _complete(draft, refiner, parity)
+    card = _complete(draft, refiner, parity, precision)
     model.metadata_props.add(key=CARD_KEY, value=card.model_dump_json())
     with appearing(path) as file:
         file.write(model.SerializeToString())
@@ -68,6 +76,7 @@ class _ImageGraph(nn.Module):
         super().__init__()
         self.refiner = refiner
         self.dtype = torch.uint8 if bit_depth == 8 else torch.uint16
+        self.inside = refiner.last.weight.dtype
         self.half_peak = (2**bit_depth - 1) / 2.0
 
     def forward(self, image: Tensor, noise: Tensor | None = None) -> Tensor:
@@ -75,10 +84,11 @@ class _ImageGraph(nn.Module):
         return self.to_values(self.refine(image, noise))
 
     def refine(self, image: Tensor, noise: Tensor | None) -> Tensor:
-        """From image values [N, H, W, C] to the refiner's float32 [N, C, H, W]."""
+        """From image values [N, H, W, C] to the refiner's result, float32 [N, C, H, W]."""
         scaled = image.permute(0, 3, 1, 2).to(torch.float32) / self.half_peak - 1.0
-        refined: Tensor = self.refiner(scaled, None if noise is None else noise.permute(0, 3, 1, 2))
-        return refined
+        field = None if noise is None else noise.permute(0, 3, 1, 2).to(self.inside)
+        refined: Tensor = self.refiner(scaled.to(self.inside), field)
+        return refined.to(torch.float32)
 
     def to_values(self, refined: Tensor) -> Tensor:
         """From float32 [N, C, H, W] to image values [N, H, W, C]; clamps before the cast, which wraps."""
@@ -211,7 +221,7 @@ def _in_onnxruntime(model: onnx.ModelProto) -> Refine:
     return refine
 
 
-def _complete(draft: CardDraft, refiner: Refiner, parity: Parity) -> ModelCard:
+def _complete(draft: CardDraft, refiner: Refiner, parity: Parity, precision: FloatPrecision) -> ModelCard:
     return ModelCard(
         **draft.model_dump(),
         schema_version=1,
@@ -219,7 +229,7 @@ def _complete(draft: CardDraft, refiner: Refiner, parity: Parity) -> ModelCard:
         receptive_field_radius=refiner.config.receptive_field_radius,
         grid=refiner.config.grid,
         noise=refiner.config.noise,
-        precision="fp32",
+        precision=precision,
         parameters=sum(weight.numel() for weight in refiner.parameters()),
         parity=parity,
     )

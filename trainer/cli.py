@@ -78,9 +78,9 @@ def _add_export(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         export.add_argument(f"--{field}", default="not stated", metavar="TEXT", help=f"{field} [not stated]")
     export.add_argument(
         "--precision",
-        choices=("fp32", "int8"),
+        choices=("fp32", "fp16", "int8"),
         default="fp32",
-        help="int8: faster on CPUs with VNNI, calibrated on the run's synthetic images [fp32]",
+        help="fp16: for GPUs; int8: for CPUs with VNNI, calibrated on the run's synthetic images [fp32]",
     )
     export.add_argument(
         "--int8-tolerance",
@@ -180,7 +180,7 @@ def _export(arguments: argparse.Namespace) -> None:
     if arguments.precision == "int8":
         export_int8(arguments.folder, arguments.models, label, arguments.version, arguments.int8_tolerance)
     else:
-        export(arguments.folder, arguments.models, label, arguments.version)
+        export(arguments.folder, arguments.models, label, arguments.version, arguments.precision)
 
 
 def _preview(arguments: argparse.Namespace) -> None:

@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 
 from model.card import ModelCard
+from model.export import FloatPrecision
 from trainer.console import Console
 from trainer.data import load_data
 from trainer.errors import ConfigError
@@ -16,10 +17,13 @@ from trainer.trained import load_trained
 __all__ = ["export", "export_int8", "fit", "preview", "resume"]
 
 
-def export(run: Path, models: Path, label: Label, version: int | None) -> None:
+def export(
+    run: Path, models: Path, label: Label, version: int | None, precision: FloatPrecision = "fp32"
+) -> None:
     """Publish a run's refiner and say what was measured."""
     console = Console()
-    _say_published(console, "torch", *publish(load_trained(run, console.say), models, label, version))
+    published = publish(load_trained(run, console.say), models, label, version, precision)
+    _say_published(console, "torch in fp32", *published)
 
 
 def export_int8(run: Path, models: Path, label: Label, version: int | None, tolerance_levels: int) -> None:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from model.card import CardDraft, ModelCard
 from model.errors import ModelError
-from model.export import export_refiner
+from model.export import FloatPrecision, export_refiner
 from model.files import PARTIAL_SUFFIX, sync_folder
 from trainer.disk import telling
 from trainer.errors import PublishError
@@ -33,11 +33,15 @@ class Label:
 
 
 def publish(
-    trained: Trained, models: Path, label: Label, version: int | None = None, int8: Int8 | None = None
+    trained: Trained,
+    models: Path,
+    label: Label,
+    version: int | None = None,
+    profile: FloatPrecision | Int8 = "fp32",
 ) -> tuple[Path, ModelCard]:
     """Export a refiner and move it into the repository in one step; returns its file and card.
 
-    `version` defaults to the highest one there plus 1; with `int8`, its int8 profile is published. Raises
+    `version` defaults to the highest one there plus 1; `profile`: the precision it is written in. Raises
     PublishError when the version exists, the label breaks a rule of the card, or the export is refused; then
     the repository is as before.
     """
@@ -52,7 +56,7 @@ def publish(
         home.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=".", suffix=PARTIAL_SUFFIX, dir=home))
         try:
-            card = _write(trained, draft, temporary / "refiner.onnx", int8)
+            card = _write(trained, draft, temporary / "refiner.onnx", profile)
             temporary.chmod(0o755)
             temporary.rename(target)
             sync_folder(home)
@@ -63,12 +67,12 @@ def publish(
     return target / "refiner.onnx", card
 
 
-def _write(trained: Trained, draft: CardDraft, path: Path, int8: Int8 | None) -> ModelCard:
-    if int8 is None:
-        return export_refiner(trained.refiner, draft, path)
+def _write(trained: Trained, draft: CardDraft, path: Path, profile: FloatPrecision | Int8) -> ModelCard:
+    if not isinstance(profile, Int8):
+        return export_refiner(trained.refiner, draft, path, precision=profile)
     fp32 = path.with_name("fp32.onnx")
     export_refiner(trained.refiner, draft, fp32)
-    card = write_int8(fp32, int8, path)
+    card = write_int8(fp32, profile, path)
     fp32.unlink()
     return card
 

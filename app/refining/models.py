@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Lock
 
 from app.errors import BadModel, DeviceUnavailable, InferenceFailed, NoModelReady, ShuttingDown, UnknownModel
-from app.refining.devices import ProviderChoice
+from app.refining.devices import CPU, ProviderChoice
 from app.refining.served import LastInference, ModelStatus, Readiness, ServedModel
 from app.refining.session import RefinerSession
 from app.refining.versions import ModelVersion, Shelf, look
@@ -228,6 +228,8 @@ class ModelRepository:
             self._entries[model.name] = entry
             self._refused.pop(entry.source, None)
         _log.info("serving model %s version %d on %s", model.name, model.version, model.provider)
+        if model.card.precision == "fp16" and model.provider == CPU:
+            _log.warning("model %s is fp16, which is slow here: export it as fp32 or int8", model.name)
         if old:
             self._retire(old)
 

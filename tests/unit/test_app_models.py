@@ -1,6 +1,7 @@
 """The model repository: what is loaded, refused, swapped, unloaded, and what is said about it."""
 
 import gc
+import json
 import os
 import queue
 import shutil
@@ -10,6 +11,7 @@ import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import onnx
 import pytest
 
 from app.errors import BadModel, NoModelReady, ShuttingDown, UnknownModel
@@ -383,3 +385,16 @@ def test_a_slow_poll_stops_at_once(root, write_model, repository):
     poll.close()
     poll.close()
     assert time.monotonic() - begun < 5
+
+
+def test_halves_on_a_processor_are_served_with_a_warning(tmp_path, write_model, caplog):
+    path = write_model(tmp_path, name="half")
+    model = onnx.load(path)
+    (entry,) = model.metadata_props
+    entry.value = json.dumps({**json.loads(entry.value), "precision": "fp16"})
+    path.write_bytes(model.SerializeToString())
+    repository = ModelRepository(tmp_path, choose_provider("cpu"), 1)
+    repository.open()
+    assert repository.get("half").card.precision == "fp16"
+    assert "model half is fp16, which is slow here" in caplog.text
+    repository.close()

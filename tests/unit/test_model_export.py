@@ -279,6 +279,41 @@ def test_a_refused_refiner_leaves_the_old_file_and_nothing_else(
     assert (tmp_path / "old.onnx").read_bytes() == b"the version before"
 
 
+@pytest.mark.parametrize("config", [EXPORTED, SMALL.model_copy(update={"output": "residual", "grid": 2})])
+def test_in_halves_the_file_is_half_as_large_and_refines_as_fp32_does(
+    tmp_path: Path, config: RefinerConfig
+) -> None:
+    refiner = Refiner(config)
+    single, half = tmp_path / "fp32.onnx", tmp_path / "fp16.onnx"
+
+    cards = [
+        export_refiner(refiner, draft(), path, precision=precision)
+        for path, precision in ((single, "fp32"), (half, "fp16"))
+    ]
+
+    kinds = {weight.data_type for weight in onnx.load(half).graph.initializer if weight.dims}
+    assert [card.precision for card in cards] == ["fp32", "fp16"]
+    assert onnx.TensorProto.FLOAT16 in kinds
+    assert onnx.TensorProto.FLOAT not in kinds
+    assert cards[1].parity.max_difference <= cards[1].parity.tolerance == 1
+    image = random_batch(8, 2, 9, 14, config.channels)
+    inputs = {"image": image}
+    if config.noise.channels:
+        inputs["noise"] = np.random.default_rng(4).standard_normal((2, 9, 14, 1), dtype=np.float32)
+    sessions = [
+        onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]) for path in (single, half)
+    ]
+    one, other = (session.run(["refined"], inputs)[0].astype(int) for session in sessions)
+    assert np.abs(one - other).max() <= 1
+    assert all(weight.dtype == torch.float32 for weight in refiner.parameters()), "the refiner stays as it is"
+
+
+def test_sixteen_bits_do_not_fit_into_halves(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="16-bit images cannot be fp16"):
+        export_refiner(Refiner(SMALL), draft(16), tmp_path / "refiner.onnx", precision="fp16")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_difference_within_a_wider_tolerance_is_published_and_recorded(tmp_path: Path) -> None:
     refiner = trained_looking(SMALL, Different)
 
