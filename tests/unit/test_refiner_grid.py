@@ -27,6 +27,7 @@ NOISE = NoiseSpec(pixel_channels=2, smooth_channels=1, image_channels=1)
 GRID = RefinerConfig(
     channels=3, width=16, blocks=1, grid=4, padding="replicate", output="residual", noise=NOISE
 )
+SHAPE = ("refiner_grid", "refiner_width", "refiner_blocks", "refiner_head_width")
 HEAD = GRID.model_copy(update={"head_width": 6})
 
 
@@ -121,7 +122,7 @@ def test_the_preset_fast_needs_an_eighth_of_the_operations_and_is_default_otherw
     fast, default = (resolve({**paths, "preset": preset}) for preset in ("fast", "default"))
 
     differing = {name for name, value in fast if value != getattr(default, name)}
-    assert differing == {"preset", "refiner_grid", "refiner_width", "refiner_blocks", "refiner_head_width"}
+    assert differing == {"preset", *SHAPE}
     assert multiplications(fast) * 8 <= multiplications(default)
 
 
