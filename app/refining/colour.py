@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import InvalidOptions
+from app.refining.blocks import blocks_of_rows
 from app.refining.codecs.container import label, sentence
 from app.refining.images import DecodedImage, Pixels
 
@@ -59,13 +60,19 @@ def from_model(decoded: DecodedImage, model_input: ModelInput, refined: Pixels) 
     assert refined.dtype == model_input.pixels.dtype, (refined.dtype, model_input.pixels.dtype)
     if model_input.note is None:
         return refined
-    change = _change(decoded, model_input.pixels, refined)
-    if refined.dtype != decoded.pixels.dtype:
-        change = _change_at_depth(change, decoded.bit_depth)
-    peak = np.iinfo(decoded.pixels.dtype).max
-    lifted = np.clip(decoded.pixels + change, 0, peak)
-    same_kind: Pixels = lifted.astype(decoded.pixels.dtype)
-    return same_kind
+    lifted = np.empty_like(decoded.pixels)
+    for rows in blocks_of_rows(*lifted.shape[:2]):
+        lifted[rows] = _lifted(decoded.pixels[rows], model_input.pixels[rows], refined[rows])
+    return lifted
+
+
+def _lifted(original: Pixels, seen: Pixels, refined: Pixels) -> NDArray[np.int32]:
+    """int32 [H, W, C], within the original's range."""
+    change = _change(seen, refined, original.shape[2])
+    if refined.dtype != original.dtype:
+        change = _change_at_depth(change, 8 * original.dtype.itemsize)
+    change = original + change
+    return np.clip(change, 0, np.iinfo(original.dtype).max, out=change)
 
 
 def _with_channels(pixels: Pixels, channels: int) -> Pixels:
@@ -76,9 +83,10 @@ def _with_channels(pixels: Pixels, channels: int) -> Pixels:
 
 def luma(pixels: Pixels) -> Pixels:
     """The luma [H, W, 1] of RGB [H, W, 3], same dtype, rounded."""
-    red, green, blue = (pixels[:, :, i].astype(np.uint32) * np.uint32(_LUMA[i]) for i in range(3))
-    rounded = (red + green + blue + np.uint32(0x8000)) >> np.uint32(16)
-    grey: Pixels = rounded.astype(pixels.dtype)[:, :, None]
+    grey = np.empty((*pixels.shape[:2], 1), pixels.dtype)
+    for rows in blocks_of_rows(*pixels.shape[:2]):
+        red, green, blue = (pixels[rows, :, i].astype(np.uint32) * np.uint32(_LUMA[i]) for i in range(3))
+        grey[rows, :, 0] = (red + green + blue + np.uint32(0x8000)) >> np.uint32(16)
     return grey
 
 
@@ -88,12 +96,15 @@ def _with_depth(pixels: Pixels, bit_depth: int) -> Pixels:
         return pixels
     if bit_depth == 16:
         return pixels.astype(np.uint16) * np.uint16(STEP_16_OF_8)
-    return ((pixels.astype(np.uint32) + STEP_16_OF_8 // 2) // STEP_16_OF_8).astype(np.uint8)
+    eight = np.empty(pixels.shape, np.uint8)
+    for rows in blocks_of_rows(*pixels.shape[:2]):
+        eight[rows] = (pixels[rows].astype(np.uint32) + STEP_16_OF_8 // 2) // STEP_16_OF_8
+    return eight
 
 
-def _change(decoded: DecodedImage, seen: Pixels, refined: Pixels) -> NDArray[np.int32]:
-    """int32 [H, W, 1 or C of the image], in the model's grey levels."""
-    if decoded.channels == 1 and seen.shape[2] == 3:
+def _change(seen: Pixels, refined: Pixels, channels: int) -> NDArray[np.int32]:
+    """int32 [H, W, 1 or C of an image of `channels`], in the model's grey levels."""
+    if channels == 1 and seen.shape[2] == 3:
         seen, refined = luma(seen), luma(refined)
     return refined.astype(np.int32) - seen
 

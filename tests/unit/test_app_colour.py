@@ -1,3 +1,4 @@
+import tracemalloc
 from io import BytesIO
 
 import numpy as np
@@ -19,7 +20,7 @@ MODELS = [(1, 8), (3, 8), (1, 16), (3, 16)]
 def decoded(picture):
     buffer = BytesIO()
     Image.fromarray(picture).save(buffer, "PNG")
-    return images.decode(buffer.getvalue(), filename="a.png", max_pixels=10**6)
+    return images.decode(buffer.getvalue(), filename="a.png", max_pixels=10**7)
 
 
 @pytest.mark.parametrize("picture", [RGB, GREY, DEEP], ids=["rgb", "grey", "grey16"])
@@ -106,3 +107,29 @@ def test_a_model_of_two_channels_is_refused():
         InvalidOptions, match=r"'a\.png' has 3 channel\(s\), the model takes 2; only 1 and 3 match"
     ):
         colour.to_model(decoded(RGB), 2, 8)
+
+
+@pytest.mark.parametrize(
+    ("model", "mode"), [((1, 8), "RGB"), ((3, 8), "L"), ((1, 8), "I;16"), ((1, 16), "RGB")]
+)
+def test_a_large_image_of_another_kind_is_lifted_block_by_block_with_little_memory(model, mode):
+    shape = (1403, 1201, 3) if mode == "RGB" else (1403, 1201)
+    picture = RNG.integers(0, 65536 if mode == "I;16" else 256, shape)
+    image = decoded(picture.astype(np.uint16 if mode == "I;16" else np.uint8))
+    seen = colour.to_model(image, *model)
+    refined = np.maximum(seen.pixels, 40)
+    tracemalloc.start()
+
+    lifted = colour.from_model(image, seen, refined)
+
+    highest = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert highest < lifted.nbytes + 3 * refined[:, :, :1].nbytes + 12 * 2**20
+    for row in (0, 700, 1402):  # the blocks join without a seam
+        part = decoded(
+            image.pixels[row : row + 1].squeeze(2) if image.channels == 1 else image.pixels[row : row + 1]
+        )
+        alone = colour.to_model(part, *model)
+        np.testing.assert_array_equal(
+            lifted[row : row + 1], colour.from_model(part, alone, refined[row : row + 1])
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -44,6 +45,23 @@ def test_sixteen_bits_stay_sixteen(seed: int) -> None:
     with Image.open(io.BytesIO(png_writing.write(given_pixels))) as image:
         assert image.mode == "I;16"
         assert np.array_equal(np.asarray(image)[:, :, None], given_pixels)
+
+
+@pytest.mark.parametrize(("channels", "kind"), [(1, np.uint8), (3, np.uint8), (1, np.uint16)])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_large_picture_is_written_block_by_block_with_little_memory(
+    channels: int, kind: type, seed: int
+) -> None:
+    given_pixels = pixels(seed, 1501, 1999, channels, kind)
+    tracemalloc.start()
+
+    written = png_writing.write(given_pixels)
+
+    highest = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    with Image.open(io.BytesIO(written)) as image:
+        assert np.array_equal(np.asarray(image).reshape(given_pixels.shape), given_pixels)
+    assert highest < 2.2 * len(written) + 16 * 2**20 < 2.2 * given_pixels.nbytes + 16 * 2**20 + len(written)
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
