@@ -34,9 +34,9 @@ def noise_field(
     for index in range(spec.smooth_channels):
         key = _key(seed, _SMOOTH, index)
         field[:, :, spec.pixel_channels + index] = _smooth(key, height, width, top, left)
-    for index in range(spec.image_channels):
-        bits = np.uint64(_mix(_key(seed, _IMAGE, index)) >> 48)
-        field[:, :, spec.channels - spec.image_channels + index] = _normal_quantiles()[bits]
+    looks = [_mix(_key(seed, _IMAGE, index)) >> 48 for index in range(spec.image_channels)]
+    if looks:
+        field[:, :, spec.channels - spec.image_channels :] = _normal_quantiles()[looks]
     return field
 
 
@@ -93,7 +93,7 @@ def _white(key: int, height: int, width: int, top: int, left: int) -> NDArray[np
     rows = _mixed(np.arange(top, top + height, dtype=np.uint64) * np.uint64(_GOLDEN) + np.uint64(key))
     columns = np.arange(left, left + width, dtype=np.uint64) * np.uint64(_GOLDEN)
     bits = _mixed(rows[:, None] + columns[None, :]) >> np.uint64(48)
-    quantiles: NDArray[np.float32] = _normal_quantiles()[bits]
+    quantiles: NDArray[np.float32] = _normal_quantiles().take(bits)
     return quantiles
 
 
@@ -118,7 +118,11 @@ def _mixed(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def _mix(word: int) -> int:
-    return int(_mixed(np.array([(word + _GOLDEN) % _WORD], dtype=np.uint64))[0])
+    """The same for one word, by Python's integers, which are faster than an array of one."""
+    word = (word + _GOLDEN) % _WORD
+    word = (word ^ word >> 30) * 0xBF58476D1CE4E5B9 % _WORD
+    word = (word ^ word >> 27) * 0x94D049BB133111EB % _WORD
+    return word ^ word >> 31
 
 
 @cache
