@@ -1,6 +1,6 @@
 """What anybody would write in an hour: FastAPI, python-multipart, Pillow and one ONNX Runtime session.
 
-    python plain_server.py MODEL.onnx --threads N --port P          # bench.py and own_cost.py start it
+    python plain_server.py MODEL.onnx --threads N --port P          # bench.py starts it
 
 It checks nothing, bounds nothing, measures nothing.
 """
