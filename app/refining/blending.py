@@ -22,12 +22,15 @@ def blend(
 
     original, refined: uint8 or uint16 [H, W, C]. strength: in [0, 1]; 0 gives the original and 1 the
     refined image bit for bit. locked: bool [H, W]; pixels where it is True are the original's, bit for bit.
-    Returns a new array. Raises InvalidOptions for a strength outside [0, 1].
+    Returns a new array, or one of the two where nothing is mixed and nothing locked: a copy of a large image
+    is worth its memory. Raises InvalidOptions for a strength outside [0, 1].
     """
     assert original.shape == refined.shape, (original.shape, refined.shape)
     assert original.dtype == refined.dtype, (original.dtype, refined.dtype)
     if not (math.isfinite(strength) and 0.0 <= strength <= 1.0):
         raise InvalidOptions(f"Strength is {strength}; it must lie between 0 and 1.")
+    if strength in (0.0, 1.0) and locked is None:
+        return refined if strength else original
     blended = _mix(original, refined, float(strength))
     if locked is not None:
         assert locked.shape == original.shape[:2], (locked.shape, original.shape)

@@ -21,6 +21,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from app.errors import InvalidImage, TooManyPixels, UnsupportedImage
+from app.refining.blocks import blocks_of_rows
 from app.refining.codecs import bmp, jpeg, png, tiff, webp
 from app.refining.codecs.container import Container, FormatName, Metadata, label, sentence
 from app.refining.codecs.sniffing import describe, sniff
@@ -233,7 +234,7 @@ def _to_arrays(
     """(pixels [H, W, C], alpha [H, W] or None) in stored orientation."""
     if image.mode == "P":
         return _from_palette(image, has_icc=container.metadata.icc is not None)
-    array = np.asarray(image)
+    array = _array_of(image)
     if image.mode == "1":
         array = array.astype(np.uint8) * np.uint8(255)
     if image.mode.startswith("I;16"):
@@ -247,6 +248,20 @@ def _to_arrays(
             f"{name} is a {container.format} image of mode {image.mode}; convert it to RGB first."
         )
     return array, _alpha_of_key(array, container.colour_key)
+
+
+def _array_of(image: Image.Image) -> NDArray[Any]:
+    """Pillow's picture as an array; a large one band by band, for Pillow needs twice its size meanwhile."""
+    width, height = image.size
+    first, *others = blocks_of_rows(height, width)
+    if not others:
+        return np.asarray(image)
+    band = np.asarray(image.crop((0, 0, width, first.stop)))
+    array = np.empty((height, *band.shape[1:]), band.dtype)
+    array[first] = band
+    for rows in others:
+        array[rows] = np.asarray(image.crop((0, rows.start, width, rows.stop)))
+    return array
 
 
 def _alpha_of_key(array: NDArray[np.uint8], key: tuple[int, ...] | None) -> NDArray[np.uint8] | None:

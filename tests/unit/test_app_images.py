@@ -410,3 +410,26 @@ def test_a_small_tiff_with_huge_tiles_is_refused_undecoded():
 
     with pytest.raises(InvalidImage, match="its tiles of 4096 x 4096 are larger than it is"):
         decode(head + padded + struct.pack("<H", len(entries)) + table + bytes(4))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "RGB", "RGBA", "I;16"])
+def test_a_large_image_is_read_band_by_band_without_a_seam(mode):
+    values = np.random.default_rng(1).integers(0, 256, (911, 1013, 4), dtype=np.uint8)
+    channels = {"LA": 2, "RGB": 3, "RGBA": 4}.get(mode, 1)
+    if mode == "I;16":
+        picture = Image.fromarray(values[:, :, 0].astype(np.uint16) * 250)
+    else:
+        picture = Image.fromarray(values[:, :, :channels].squeeze())
+        picture = picture.convert("1") if mode == "1" else picture
+    buffer = BytesIO()
+    picture.save(buffer, "PNG")
+
+    read = images.decode(buffer.getvalue(), filename="a.png", max_pixels=10**6)
+
+    whole = np.asarray(picture)
+    if mode == "1":
+        whole = whole * np.uint8(255)
+    colours = whole[:, :, :-1] if mode in ("LA", "RGBA") else whole.reshape(*whole.shape[:2], -1)
+    np.testing.assert_array_equal(read.pixels, colours)
+    if mode in ("LA", "RGBA"):
+        np.testing.assert_array_equal(read.alpha, whole[:, :, -1])

@@ -64,7 +64,7 @@ def read(data: bytes, name: str) -> Container:
         format="PNG",
         width=width,
         height=height,
-        pixel_file=_pixel_file(chunks, keep_transparency=colour_type == 3),
+        pixel_file=_pixel_file(data, chunks, keep_transparency=colour_type == 3),
         metadata=_metadata(chunks, data[24:26]),
         lossless=True,
         save_options=SAVE_OPTIONS,
@@ -81,10 +81,10 @@ def plain_picture(pixel_file: bytes) -> Image.Image | None:
     mode = _PLAIN_MODES.get(colour_type)
     if mode is None or depth != 8 or any(methods):
         return None
-    at, data = _HEADER_END, []
+    at, data, view = _HEADER_END, [], memoryview(pixel_file)
     while pixel_file[at + 4 : at + 8] == b"IDAT":
         end = at + 12 + int.from_bytes(pixel_file[at : at + 4], "big")
-        data.append(pixel_file[at + 8 : end - 4])
+        data.append(view[at + 8 : end - 4])
         at = end
     if pixel_file[at + 4 : at + 8] != b"IEND":
         return None
@@ -156,9 +156,12 @@ def _refuse_depth(depth: int, colour_type: int, *, transparent: bool, name: str)
     )
 
 
-def _pixel_file(chunks: list[_Chunk], *, keep_transparency: bool) -> bytes:
+def _pixel_file(data: bytes, chunks: list[_Chunk], *, keep_transparency: bool) -> bytes:
     kept = _PIXEL_CHUNKS if keep_transparency else _PIXEL_CHUNKS - {b"tRNS"}
-    return b"".join((_SIGNATURE, *(chunk.whole for chunk in chunks if chunk.name in kept)))
+    wholes = [chunk.whole for chunk in chunks if chunk.name in kept]
+    if len(wholes) == len(chunks) and len(_SIGNATURE) + sum(map(len, wholes)) == len(data):
+        return data  # there is nothing else in it
+    return b"".join((_SIGNATURE, *wholes))
 
 
 def _colour_key(chunks: list[_Chunk], depth: int, colour_type: int) -> tuple[int, ...] | None:

@@ -25,8 +25,8 @@ def write(pixels: NDArray[Any]) -> bytes:
     height, width, channels = pixels.shape
     depth = 8 * pixels.dtype.itemsize
     header = struct.pack(">2L5B", width, height, depth, _COLOUR_TYPE_OF_CHANNELS[channels], 0, 0, 0)
-    packed = b"".join(_packed(pixels))
-    return b"".join((_SIGNATURE, _chunk(b"IHDR", header), _chunk(b"IDAT", packed), _chunk(b"IEND", b"")))
+    data = _chunk(b"IDAT", *_packed(pixels))
+    return b"".join((_SIGNATURE, *_chunk(b"IHDR", header), *data, *_chunk(b"IEND")))
 
 
 def _packed(pixels: NDArray[Any]) -> Iterator[bytes]:
@@ -80,6 +80,9 @@ def _size(differences: NDArray[np.uint8]) -> NDArray[np.uint64]:
     return total
 
 
-def _chunk(name: bytes, body: bytes) -> bytes:
-    checksum = zlib.crc32(body, zlib.crc32(name))
-    return b"".join((struct.pack(">L", len(body)), name, body, struct.pack(">L", checksum)))
+def _chunk(name: bytes, *body: bytes) -> tuple[bytes, ...]:
+    """Length, name, body, checksum; in pieces, which the caller joins once."""
+    checksum = zlib.crc32(name)
+    for piece in body:
+        checksum = zlib.crc32(piece, checksum)
+    return (struct.pack(">L", sum(map(len, body))), name, *body, struct.pack(">L", checksum))
