@@ -82,7 +82,9 @@ def main() -> None:
                         )
                         runs.setdefault(case, []).append(found)
             print(_servers_table(kind, runs, bare), flush=True)
-        growth = measure_growth(models["real"], _cores(), arguments.seconds)
+        growth = measure_growth(
+            models["real"], _cores(), arguments.seconds, most_side=64 if arguments.quick else 2048
+        )
     print(growth_table(growth))
     start = _start()
     summary = _summary(runs, bare) | start
@@ -108,7 +110,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=1.5, help="of every single measurement")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--html", type=Path)
+    parser.add_argument("--quick", action="store_true", help="one short round of few loads: does it run?")
     arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.rounds, arguments.seconds, arguments.clients = 1, 0.2, [8]
     if arguments.model is None:
         arguments.model = _bundled()
     return arguments

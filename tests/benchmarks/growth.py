@@ -15,11 +15,11 @@ SIZE = "CPU µs a pixel, by the side of one image, px"
 BATCH = "CPU ms an image, by images of 35x55 in a request"
 
 
-def measure_growth(model: Path, threads: int, seconds: float) -> Growth:
+def measure_growth(model: Path, threads: int, seconds: float, *, most_side: int) -> Growth:
     """CPU time of the service per pixel and per image; the session's share is in it."""
     growth: Growth = {SIZE: [], BATCH: []}
     with started("simtrue", model, threads, None) as server:
-        for side in SIDES:
+        for side in (side for side in SIDES if side <= most_side):
             message = request("image", size=(side, side))
             found = measure(server, message, images=1, clients=1, seconds=seconds)
             growth[SIZE].append((side, 1000 * found.cpu_ms / side**2))
