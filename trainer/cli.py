@@ -128,6 +128,9 @@ def _add_evaluate(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
         "--seeds", type=int, default=3, metavar="N", help="trainings of every estimator [3]"
     )
     evaluate.add_argument(
+        "--variants", type=int, default=2, metavar="N", help="refinements of an image to learn from [2]"
+    )
+    evaluate.add_argument(
         "--images",
         type=int,
         default=2000,
@@ -195,7 +198,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
     names = ("synthetic", "real", "resize", "crop", "window")
     given = {name: value for name in names if (value := getattr(arguments, name)) is not None}
-    plan = Plan(arguments.seeds, arguments.images, arguments.quick)
+    plan = Plan(arguments.seeds, arguments.images, arguments.variants, arguments.quick)
     evaluate(
         Request(
             tuple(arguments.refiners),

@@ -37,6 +37,8 @@ from trainer.options import resolve, validate
 from trainer.run_folder import RunFolder
 from trainer.sources import Reading
 
+MOST_VARIANTS = 64
+
 
 @dataclass(frozen=True)
 class Request:
@@ -95,6 +97,8 @@ def told_apart(candidates: Sequence[Candidate]) -> list[Candidate]:
 
 def _check(request: Request) -> None:
     plan = request.plan
+    if not 1 <= plan.variants <= MOST_VARIANTS:
+        raise ConfigError(f"--variants {plan.variants} is not between 1 and {MOST_VARIANTS}")
     if plan.seeds < 1 or plan.images < FEWEST_IMAGES:
         raise ConfigError(
             f"--seeds {plan.seeds} and --images {plan.images}: an evaluation needs at least 1 seed and "

@@ -222,6 +222,7 @@ def test_what_cannot_be_evaluated_is_refused_in_a_sentence(
     bad = ["evaluate", str(tmp_path / "bad.onnx"), *sources]
     assert "is no ONNX file that can be run" in refusal(capsys, bad)
     assert "at least 1 seed and 8 images" in refusal(capsys, ["evaluate", path, "--images", "4"])
+    assert "--variants 0 is not between 1 and 64" in refusal(capsys, ["evaluate", path, "--variants", "0"])
     assert "named twice" in refusal(capsys, ["evaluate", path, f"{path}/"])
     for flag in ("--json", "--html"):
         command = ["evaluate", path, flag, str(tmp_path / "nowhere" / "file")]

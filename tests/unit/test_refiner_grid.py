@@ -122,7 +122,7 @@ def test_the_preset_fast_needs_an_eighth_of_the_operations_and_is_default_otherw
     fast, default = (resolve({**paths, "preset": preset}) for preset in ("fast", "default"))
 
     differing = {name for name, value in fast if value != getattr(default, name)}
-    assert differing == {"preset", *SHAPE}
+    assert differing == {"preset", "refiner_learning_rate", *SHAPE}
     assert multiplications(fast) * 8 <= multiplications(default)
 
 

@@ -39,6 +39,8 @@ class Plan:
     seeds: int = 3
     images: int = 2000
     """Of each set, for realism and preservation."""
+    variants: int = 2
+    """Refinements of every synthetic image that estimators learn from, where the refiner takes noise."""
     quick: bool = False
     """A first look: few images, short training."""
 
@@ -106,7 +108,9 @@ def _check(candidate: Candidate, data: TrainingData) -> None:
 
 
 def _learning(plan: Plan) -> Learning:
-    return replace(QUICK, seeds=min(plan.seeds, QUICK.seeds)) if plan.quick else Learning(seeds=plan.seeds)
+    if plan.quick:
+        return replace(QUICK, seeds=min(plan.seeds, QUICK.seeds))
+    return Learning(seeds=plan.seeds, variants=plan.variants)
 
 
 def _realism_settings(plan: Plan, images: int) -> RealismSettings:

@@ -16,7 +16,7 @@ class Learning:
     """None: as many as the kind of label needs (see each estimation)."""
     most_images: int = 10_000
     """Of the synthetic set; a larger one is sampled."""
-    variants: int = 4
+    variants: int = 2
     """Refined images of one synthetic image, where the refiner takes noise."""
     most_side: int = 96
     """Larger images are averaged over whole squares of pixels until their longer side is below this, px."""
