@@ -430,7 +430,10 @@ def looks_begun(client: httpx.Client, job_id: str) -> bool:
 def test_ctrl_c_leaves_the_job_running_and_says_how_to_go_on(
     serve: Any, slow_root: Path, tmp_path: Path, picture: Picture
 ) -> None:
-    program = "import sys; from app.cli import main; sys.exit(main())"
+    interruptible = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # even below nohup
+    )
+    program = f"{interruptible}; import sys; from app.cli import main; sys.exit(main())"
     with serve(slow_root, data=tmp_path / "data", job_chunk_files=1, job_beat_s=0.1) as (client, _):
         words = ["jobs", "submit", str(slow_set(tmp_path / "set", picture, 200)), "--wait"]
         child = subprocess.Popen(
