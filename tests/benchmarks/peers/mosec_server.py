@@ -3,6 +3,7 @@
 PEER_MODEL=MODEL.onnx PEER_THREADS=1 PEER_WORKERS=2 python mosec_server.py --port P      # bench.py starts it
 """
 
+import io
 import json
 import os
 
@@ -30,8 +31,6 @@ class Refine(Worker):
 
 def fields(body: bytes) -> tuple:
     """The two fields of a form; mosec hides the header that names the boundary: it begins the body."""
-    import io
-
     boundary = body[2 : body.index(b"\r\n")]
     found: dict = {}
 
