@@ -15,7 +15,7 @@ import numpy as np
 from app.errors import InferenceFailed, RequestTimeout, ShuttingDown
 from app.refining.admission import Admission, EngineLoad
 from app.refining.devices import available_cores
-from app.refining.lane import Lane
+from app.refining.lane import Batch, Lane
 from app.refining.limits import BatchLimits, limits_of
 from app.refining.line import Piece
 from app.refining.served import ServedModel
@@ -52,12 +52,13 @@ class BatchReport:
 
 
 class Engine:
-    """Refines images of any number of models; every model in use has one thread that owns its inferences.
+    """Refines images of any number of models; every model in use has threads of its own (see `Lane`).
 
-    A thread takes whatever waits (it never waits for more), groups images of one shape, runs them, resolves
-    their futures. Images above `tile_pixels` go through as tiles, in turn with everything else. Background
-    images run when nothing interactive waits for their model, and a little even then. The bytes of a result
-    depend on image, model and seed alone (on the CPU provider), not on batch, tiling, priority or time.
+    A thread takes its share of whatever waits (it never waits for more), groups images of one shape, runs
+    them, resolves their futures. What takes less than waking it runs in the thread that submits. Images above
+    `tile_pixels` go through as tiles, in turn with everything else. Background images run when nothing
+    interactive waits for their model, and a little even then. The bytes of a result depend on image, model
+    and seed alone (on the CPU provider), not on batch, threads, tiling, priority or time.
     """
 
     def __init__(self, settings: Settings, *, clock_s: Callable[[], float] = time.monotonic) -> None:
@@ -67,7 +68,6 @@ class Engine:
         self._lock = Lock()
         self._empty = Condition(self._lock)
         self._lanes: dict[RefinerSession, Lane] = {}
-        self._threads: dict[Lane, Thread] = {}
         self._threads_of_a_session = settings.threads or available_cores()
         self._admission = Admission(settings)
         self._closed = False
@@ -126,10 +126,14 @@ class Engine:
             pixels = sum(submission.pixels for submission in taken)
             self._admission.admit(len(taken), pixels, background=background)
             lane = self._lane_of(model)
+            at_once = not background and lane.is_trifling(pixels)
             lane.extend(taken, background=background)
-            lane.wake.notify()
+            batch = lane.take_batch(now_s) if at_once else None
+            self._wake_if_ready(lane)
         for submission in taken:
             submission.future.add_done_callback(partial(self._settle, lane, submission.pixels, background))
+        if batch is not None:
+            self._run(lane, batch)
         return [submission.future for submission in taken]
 
     @property
@@ -148,7 +152,7 @@ class Engine:
         """Let go of a retired model as soon as nothing waits for it."""
         with self._lock:
             if lane := self._lanes.get(model.session):
-                lane.wake.notify()
+                lane.wake.notify_all()
 
     def drain(self, timeout_s: float) -> bool:
         """Refuse new images and wait for those inside; tells whether all were done in time."""
@@ -165,8 +169,8 @@ class Engine:
             self._admission.stopping = self._closed = True
             waiting = [submission for lane in self._lanes.values() for submission in lane.take_all()]
             for lane in self._lanes.values():
-                lane.wake.notify()
-            threads = list(self._threads.items())
+                lane.wake.notify_all()
+            threads = [(lane, thread) for lane in self._lanes.values() for thread in lane.threads]
         for submission in waiting:
             submission.fail(_stopped())
         for lane, thread in threads:
@@ -189,9 +193,6 @@ class Engine:
         lane = self._lanes.get(model.session)
         if lane is None:
             lane = self._lanes[model.session] = self._new_lane(model)
-            name = f"refine {model.name} {model.version}"
-            thread = self._threads[lane] = Thread(target=self._own, args=(lane,), name=name, daemon=True)
-            thread.start()
         return lane
 
     def _new_lane(self, model: ServedModel) -> Lane:
@@ -201,83 +202,113 @@ class Engine:
     def _limits(self, model: ServedModel, *, background: bool) -> BatchLimits:
         return limits_of(self._settings, model, self._threads_of_a_session, background=background)
 
+    def _wake_if_ready(self, lane: Lane) -> None:
+        """Find a thread for the next batch, if it may begin; whoever takes it does the same for what is left.
+
+        Called under the lock.
+        """
+        if not lane.ready:
+            return
+        if lane.idle_threads:
+            lane.wake.notify()
+        elif len(lane.threads) < lane.model.session.at_once:
+            name = f"refine {lane.model.name} {lane.model.version}"
+            thread = Thread(target=self._own, args=(lane,), name=name, daemon=True)
+            lane.threads.add(thread)
+            thread.start()
+
     def _own(self, lane: Lane) -> None:
-        """Serve one lane until its model is retired or the engine closed; the body of its thread."""
+        """Serve a lane until its model is retired or the engine closed; the body of its threads."""
         while self._wait_for_work(lane):
             self._serve(lane)
 
     def _wait_for_work(self, lane: Lane) -> bool:
         with self._lock:
-            lane.wake.wait_for(lambda: lane.waiting or self._closed or lane.model.session.retired)
-            if lane.waiting:
+            lane.idle_threads += 1
+            lane.wake.wait_for(lambda: lane.ready or self._is_over(lane))
+            lane.idle_threads -= 1
+            if lane.ready:
                 return True
-            del self._lanes[lane.model.session], self._threads[lane]
+            lane.threads.discard(current_thread())
+            if not lane.threads:
+                del self._lanes[lane.model.session]
             return False
+
+    def _is_over(self, lane: Lane) -> bool:
+        return self._closed or (lane.model.session.retired and not lane.waiting)
 
     def _serve(self, lane: Lane) -> None:
         """Take what runs next and run it; a function of its own, so that its images are freed after it."""
+        now_s = self._clock_s()
         with self._lock:
-            expired = lane.take_expired(self._clock_s())
-            batch = lane.take_batch()
+            expired = lane.take_expired(now_s)
+            batch = lane.take_batch(now_s)
+            self._wake_if_ready(lane)
         for submission in expired:
             submission.fail(RequestTimeout("The deadline passed before the image was refined."))
-        try:
-            self._refine(lane.model, batch)
-        except Exception as error:  # noqa: BLE001 (outermost loop of its thread)
-            _log.exception("refining with model %s failed in an unforeseen way", lane.model.name)
-            for piece in batch:
-                piece.submission.fail(InferenceFailed(f"Refining failed: {type(error).__name__}."))
+        if batch is not None:
+            self._run(lane, batch)
 
-    def _refine(self, model: ServedModel, batch: Sequence[Piece]) -> None:
-        """Run a batch and resolve what it completes; one that fails is tried again piece by piece."""
-        batch = [piece for piece in batch if not piece.submission.future.done()]
-        if not batch:
+    def _run(self, lane: Lane, batch: Batch) -> None:
+        """Run a batch, in whatever thread this is."""
+        try:
+            self._refine(lane, batch, batch.pieces, batch.waits_s)
+        except Exception as error:  # noqa: BLE001 (outermost of its thread)
+            _log.exception("refining with model %s failed in an unforeseen way", lane.model.name)
+            for piece in batch.pieces:
+                piece.submission.fail(InferenceFailed(f"Refining failed: {type(error).__name__}."))
+        finally:
+            with self._lock:
+                lane.end(batch)
+                self._wake_if_ready(lane)
+
+    def _refine(self, lane: Lane, batch: Batch, pieces: Sequence[Piece], waits_s: tuple[float, ...]) -> None:
+        """Run pieces of a batch and resolve what they complete; if they fail, try again piece by piece."""
+        pieces = [piece for piece in pieces if not piece.submission.future.done()]
+        if not pieces:
             return
         try:
-            refined = self._infer(model, batch)
+            refined = self._infer(lane, batch, pieces, waits_s)
         except InferenceFailed as error:
-            if len(batch) > 1 and not self._closed:
-                for piece in batch:
-                    self._refine(model, [piece])
+            if len(pieces) > 1 and not self._closed:
+                for piece in pieces:
+                    self._refine(lane, batch, [piece], ())
                 return
-            for piece in batch:
+            for piece in pieces:
                 # A fresh error: the caught one's traceback keeps the whole batch in memory.
                 piece.submission.fail(_stopped() if self._closed else InferenceFailed(error.detail))
             return
-        for piece, window in zip(batch, refined, strict=True):
+        for piece, window in zip(pieces, refined, strict=True):
             piece.submission.put(piece.tile, window)
 
-    def _infer(self, model: ServedModel, batch: Sequence[Piece]) -> Pixels:
-        waits_s = tuple(self._begin({piece.submission for piece in batch}))
-        images = np.stack([piece.submission.crop(piece.tile) for piece in batch])
-        fields = [field for piece in batch if (field := piece.submission.noise(piece.tile)) is not None]
+    def _infer(self, lane: Lane, batch: Batch, pieces: Sequence[Piece], waits_s: tuple[float, ...]) -> Pixels:
+        images = np.stack([piece.submission.crop(piece.tile) for piece in pieces])
+        fields = [field for piece in pieces if (field := piece.submission.noise(piece.tile)) is not None]
         noise = np.stack(fields) if fields else None
-        pixels = images.shape[0] * images.shape[1] * images.shape[2]
-        begun_s = self._clock_s()
         problem: str | None = None
+        begun_s, processor_s = self._clock_s(), time.thread_time()
         try:
-            return model.session.run(images, noise)
+            return lane.model.session.run(images, noise, one_thread=batch.one_thread)
         except InferenceFailed as error:
             problem = error.detail
             _log.warning("%s", problem)
             raise
         finally:
-            took_s = self._clock_s() - begun_s
-            background = batch[0].submission.background
-            self._report(BatchReport(model, len(batch), pixels, waits_s, took_s, background, problem))
+            took_s, processor_s = self._clock_s() - begun_s, time.thread_time() - processor_s
+            pixels = images.shape[0] * images.shape[1] * images.shape[2]
+            self._report(
+                BatchReport(lane.model, len(pieces), pixels, waits_s, took_s, batch.background, problem)
+            )
+            if problem is None:
+                self._learn(lane, batch, pixels, took_s, processor_s)
 
-    def _begin(self, submissions: set[Submission]) -> list[float]:
-        """Mark images as begun; the seconds that each of those that were not had waited."""
-        now_s = self._clock_s()
-        fresh = [submission for submission in submissions if not submission.begun]
-        for submission in fresh:
-            submission.begun = True
-        return [now_s - submission.submitted_s for submission in fresh]
+    def _learn(self, lane: Lane, batch: Batch, pixels: int, took_s: float, processor_s: float) -> None:
+        with self._lock:
+            self._admission.learn_speed(pixels * lane.running, took_s)
+            if batch.one_thread:
+                lane.learn_pace(pixels, processor_s)
 
     def _report(self, report: BatchReport) -> None:
-        if report.ok:
-            with self._lock:
-                self._admission.learn_speed(report.pixels, report.inference_s)
         for observer in self._observers:
             try:
                 observer(report)

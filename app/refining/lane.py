@@ -1,11 +1,14 @@
-"""What waits for one model, in two lines, and which of them has the next turn."""
+"""What waits for one model, in two lines, which of them has the next turn, and what runs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future
-from threading import Condition, Lock
+from dataclasses import dataclass
+from math import ceil
+from threading import Condition, Lock, Thread
 
+from app.refining.devices import CPU
 from app.refining.limits import BatchLimits
 from app.refining.line import Line, Piece
 from app.refining.served import ServedModel
@@ -13,10 +16,39 @@ from app.refining.session import Pixels
 from app.refining.submission import Submission
 
 _OVERTAKING = 9
+_SMALL_WINDOW_PIXELS = 1 << 12
+"""A window of so few px is refined as fast by one thread as by two, for half the processor time."""
+_PORTION_PIXELS = 1 << 14
+"""What one thread refines at once: of more, its caches hold less, and others wait longer."""
+_TURN_S = 0.2e-3
+"""What takes less processor time than this costs more when another thread is woken for it."""
+_PACE_MEMORY = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Windows of one shape that run together."""
+
+    pieces: Sequence[Piece]
+    one_thread: bool
+    """Other threads have, or will have, batches of their own."""
+    background: bool
+    waits_s: tuple[float, ...]
+    """For every image that is begun with this batch: seconds from its submission to here."""
+
+    @property
+    def pixels(self) -> int:
+        """Height times width, summed over the windows."""
+        return sum(piece.tile.window.pixels for piece in self.pieces)
 
 
 class Lane:
-    """The two waiting lines of one model; every method is called under the engine's lock.
+    """The two waiting lines of one model and its threads; every method is called under the engine's lock.
+
+    A model has as many threads as batches may run side by side (`RefinerSession.at_once`); each takes its
+    share of what waits as soon as it is free. Small windows, and large ones of which there is one for
+    each thread, run on one thread of the processor each; a few large ones share all threads. What runs at
+    any time has no more pixels than the limit of one batch.
 
     Interactive images go first, in batches of their own; background images have the turns at which nothing
     interactive waits. So that these are not starved by interactive images that never stop coming, they have
@@ -29,14 +61,36 @@ class Lane:
     ) -> None:
         self.model = model
         self.wake = Condition(lock)
+        self.threads: set[Thread] = set()
+        self.idle_threads = 0
         self._interactive = Line(interactive)
         self._background = Line(background)
         self._may_overtake_pixels = _OVERTAKING * background.pixels
+        self._running: set[Batch] = set()
+        self._s_per_pixel: float | None = None
 
     @property
     def waiting(self) -> bool:
         """Whether there is anything to take."""
         return bool(self._interactive or self._background)
+
+    @property
+    def running(self) -> int:
+        """How many batches run."""
+        return len(self._running)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the next batch may begin now."""
+        if not self.waiting or self.running >= self.model.session.at_once:
+            return False
+        line = self._next_line()
+        return not self._running or self._room_pixels(line) >= line.window_pixels
+
+    def is_trifling(self, pixels: int) -> bool:
+        """Whether nothing else is here and so many pixels take less than to wake a thread for them."""
+        alone = not self._running and not self.waiting and pixels <= _SMALL_WINDOW_PIXELS
+        return alone and self._s_per_pixel is not None and pixels * self._s_per_pixel < _TURN_S
 
     def extend(self, submissions: Sequence[Submission], *, background: bool) -> None:
         """Put images at the end of their line."""
@@ -54,23 +108,56 @@ class Lane:
         """Remove the images whose deadline has passed and hand them over."""
         return self._interactive.take_expired(now_s) + self._background.take_expired(now_s)
 
-    def take_batch(self) -> list[Piece]:
-        """Take what runs together next: interactive or background images, of one shape, within their limits.
-
-        Empty only when nothing waits.
-        """
-        if self._background and (not self._interactive or self._may_overtake_pixels <= 0):
-            batch = self._background.take_batch()
-            self._may_overtake_pixels = _OVERTAKING * _pixels(batch)
-            return batch
-        batch = self._interactive.take_batch()
-        if self._background:
-            self._may_overtake_pixels -= _pixels(batch)
+    def take_batch(self, now_s: float) -> Batch | None:
+        """Begin the next batch: a thread's share of the images of one shape; None when none may begin."""
+        if not self.ready:
+            return None
+        line = self._next_line()
+        windows, one_thread = self._share(line)
+        pieces = line.take(min(windows, line.limits.images))
+        submissions = dict.fromkeys(piece.submission for piece in pieces)
+        waits_s = tuple(now_s - one.submitted_s for one in submissions if not one.begun)
+        for submission in submissions:
+            submission.begun = True
+        batch = Batch(pieces, one_thread, line is self._background, waits_s)
+        if batch.background:
+            self._may_overtake_pixels = _OVERTAKING * batch.pixels
+        elif self._background:
+            self._may_overtake_pixels -= batch.pixels
+        self._running.add(batch)
         return batch
+
+    def end(self, batch: Batch) -> None:
+        """Say that a batch is over."""
+        self._running.discard(batch)
+
+    def learn_pace(self, pixels: int, processor_s: float) -> None:
+        """Keep a running mean of what a pixel takes on one thread."""
+        new = processor_s / pixels
+        old = new if self._s_per_pixel is None else self._s_per_pixel
+        self._s_per_pixel = _PACE_MEMORY * old + (1 - _PACE_MEMORY) * new
+
+    def _share(self, line: Line) -> tuple[int, bool]:
+        """How many windows the next batch has, and whether one thread is enough for it."""
+        at_once, window_pixels = self.model.session.at_once, line.window_pixels
+        fitting = max(1, self._room_pixels(line) // window_pixels)
+        windows = line.count_windows(fitting)
+        enough = windows + self.running >= at_once
+        if self.model.session.provider != CPU or (window_pixels > _SMALL_WINDOW_PIXELS and not enough):
+            return windows, False
+        threads = at_once - self.running
+        if self._s_per_pixel is not None:
+            worth_waking = int(windows * window_pixels * self._s_per_pixel / _TURN_S)
+            threads = max(1, min(threads, worth_waking))
+        portion = max(1, _PORTION_PIXELS // window_pixels)
+        return min(ceil(windows / threads), portion), True
+
+    def _room_pixels(self, line: Line) -> int:
+        return line.limits.pixels - sum(batch.pixels for batch in self._running)
+
+    def _next_line(self) -> Line:
+        background_has_turn = not self._interactive or self._may_overtake_pixels <= 0
+        return self._background if self._background and background_has_turn else self._interactive
 
     def _line(self, *, background: bool) -> Line:
         return self._background if background else self._interactive
-
-
-def _pixels(batch: Sequence[Piece]) -> int:
-    return sum(piece.tile.window.pixels for piece in batch)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -31,7 +31,7 @@ class Line:
     """
 
     def __init__(self, limits: BatchLimits) -> None:
-        self._limits = limits
+        self.limits = limits
         self._waiting: deque[Submission] = deque()
 
     def __len__(self) -> int:
@@ -58,26 +58,36 @@ class Line:
             self._waiting.remove(submission)
         return expired
 
-    def take_batch(self) -> list[Piece]:
-        """Take what runs together next: all of one shape, within the limits, but one at least.
-
-        Empty only when nothing waits.
-        """
-        if not self._waiting:
-            return []
+    @property
+    def window_pixels(self) -> int:
+        """Pixels of one window of the next batch; something must wait."""
         height, width = self._waiting[0].tile_shape
-        room = max(1, min(self._limits.images, self._limits.pixels // (height * width)))
+        return height * width
+
+    def count_windows(self, most: int) -> int:
+        """How many windows of the next batch's shape wait, but no more than `most`."""
+        found = 0
+        for submission in self._sharing():
+            found += submission.waiting
+            if found >= most:
+                return most
+        return found
+
+    def take(self, most: int) -> list[Piece]:
+        """Take so many windows of the next batch's shape, or as many as wait."""
         batch: list[Piece] = []
-        sharing = deque(
-            submission for submission in self._waiting if submission.tile_shape == (height, width)
-        )
-        while sharing and len(batch) < room:
+        sharing = deque(self._sharing())
+        while sharing and len(batch) < most:
             submission = sharing.popleft()
             batch.append(Piece(submission, submission.take_tile()))
             if submission.waiting:
                 sharing.append(submission)
         self._step_back({piece.submission for piece in batch})
         return batch
+
+    def _sharing(self) -> Iterator[Submission]:
+        shape = self._waiting[0].tile_shape
+        return (submission for submission in self._waiting if submission.tile_shape == shape)
 
     def _step_back(self, taken: set[Submission]) -> None:
         stay = [submission for submission in self._waiting if submission not in taken]

@@ -13,7 +13,6 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from app.errors import BadModel, DeviceUnavailable, InferenceFailed
 from app.refining.devices import CPU, ProviderChoice, available_cores
-from app.refining.side_by_side import SideBySide
 from model.card import ModelCard, read_card
 from model.errors import CardError
 from model.noise import noise_field
@@ -59,10 +58,12 @@ class RefinerSession:
     def __init__(
         self,
         session: ort.InferenceSession,
-        side_by_side: SideBySide | None,
+        alone: ort.InferenceSession | None,
         card: ModelCard,
-        sha256: str,
         choice: ProviderChoice,
+        *,
+        sha256: str,
+        at_once: int,
     ) -> None:
         self.card = card
         self.sha256 = sha256
@@ -73,8 +74,10 @@ class RefinerSession:
             else f"{choice.name} could not start on this machine"
         )
         self.retired = False
+        self.at_once = at_once
+        """How many batches may run side by side, each on one thread of the processor."""
         self._session: ort.InferenceSession | None = session
-        self._side_by_side = side_by_side
+        self._alone = alone
         self._running: set[ort.RunOptions] = set()
 
     @classmethod
@@ -89,10 +92,10 @@ class RefinerSession:
         threads = threads or available_cores()
         try:
             session = ort.InferenceSession(content, _session_options(threads), providers=choice.providers)
-            side_by_side = None
-            if threads > 1 and session.get_providers()[0] == CPU:
+            on_processor = session.get_providers()[0] == CPU
+            alone = None
+            if threads > 1 and on_processor:
                 alone = ort.InferenceSession(content, _session_options(1), providers=choice.providers)
-                side_by_side = SideBySide(alone, threads)
         except _ORT_ERRORS as error:
             raise BadModel(f"{path} cannot be loaded by ONNX Runtime: {_first_line(error)}") from error
         try:
@@ -105,22 +108,24 @@ class RefinerSession:
                 f"ONNX Runtime could not start {choice.name}, although {choice.reason}; are the "
                 f"libraries installed (pip install 'simtrue[cuda]')?"
             )
-        return cls(session, side_by_side, card, hashlib.sha256(content).hexdigest(), choice)
+        at_once = threads if on_processor else 1
+        sha256 = hashlib.sha256(content).hexdigest()
+        return cls(session, alone, card, choice, sha256=sha256, at_once=at_once)
 
-    def run(self, images: Pixels, noise: NDArray[np.float32] | None) -> Pixels:
+    def run(self, images: Pixels, noise: NDArray[np.float32] | None, *, one_thread: bool = False) -> Pixels:
         """Refine a batch.
 
         `images` [N, H, W, C] of the card's dtype; `noise` float32 [N, H, W, K], or None when the card's noise
-        has no channels. Returns the same shape and dtype. Raises InferenceFailed.
+        has no channels. Returns the same shape and dtype. Several batches may run at once. With `one_thread`
+        a batch takes the calling thread alone, otherwise all threads of the session: they wait for each other
+        after every layer, so that batches side by side are faster. The bytes are the same: ONNX Runtime sums
+        in the same order either way. Raises InferenceFailed.
         """
         if self._session is None:
             raise self._closed()
         feed: dict[str, Any] = {"image": images} if noise is None else {"image": images, "noise": noise}
         try:
-            if self._side_by_side is not None and self._side_by_side.is_faster(images.shape):
-                refined = self._side_by_side.map(self._run, feed)
-            else:
-                refined = self._run(self._session, feed)
+            refined = self._run(self._alone if one_thread and self._alone else self._session, feed)
         except _ORT_ERRORS as error:
             raise InferenceFailed(
                 f"Model {self.card.name!r} failed on {images.shape[0]} image(s) of {images.shape[1]}x"
@@ -134,7 +139,7 @@ class RefinerSession:
         return refined
 
     def _run(self, session: ort.InferenceSession | None, feed: dict[str, Any]) -> Pixels:
-        if session is None or self._session is None:
+        if session is None:
             raise self._closed()
         options = self._run_options(feed["image"])
         self._running.add(options)
@@ -154,7 +159,8 @@ class RefinerSession:
         ramp: Pixels = levels.astype(self.card.dtype)
         spec = self.card.noise
         noise = noise_field(0, WARM_UP_SIDE, WARM_UP_SIDE, spec)[np.newaxis] if spec.channels else None
-        self.run(ramp, noise)
+        for one_thread in (False, True) if self._alone else (False,):
+            self.run(ramp, noise, one_thread=one_thread)
 
     def interrupt(self) -> None:
         """Make what runs at this moment, in any thread, raise InferenceFailed after its current layer."""
@@ -167,9 +173,7 @@ class RefinerSession:
 
     def close(self) -> None:
         """Free ONNX Runtime's memory now; later runs raise InferenceFailed. Idempotent."""
-        self._session = None
-        if self._side_by_side is not None:
-            self._side_by_side.close()
+        self._session = self._alone = None
 
     def _run_options(self, images: Pixels) -> ort.RunOptions:
         options = ort.RunOptions()

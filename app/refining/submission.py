@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +19,9 @@ from model.noise import noise_field
 class Submission:
     """The state of one submitted image.
 
-    Not locked: `take_tile` is called under its lane's lock, everything about pixels only by the thread that
-    owns the lane. The future stays cancellable until the last tile is back; whoever cancels or fails it makes
-    the rest of the tiles be dropped.
+    Tiles are handed out under the engine's lock; they may come back from several threads at once. The future
+    stays cancellable until the last tile is back; whoever cancels or fails it makes the rest of the tiles be
+    dropped.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Submission:
         self.deadline_s = deadline_s
         self.background = background
         self.begun = False
+        self._lock = Lock()
         self._image = image
         self._seed = seed
         self._noise = card.noise
@@ -56,9 +58,9 @@ class Submission:
         self.tile_shape = (window.height, window.width)
 
     @property
-    def waiting(self) -> bool:
-        """Whether there are tiles that nobody has taken yet."""
-        return self._taken < len(self._plan)
+    def waiting(self) -> int:
+        """How many tiles nobody has taken yet."""
+        return len(self._plan) - self._taken
 
     def take_tile(self) -> Tile:
         """Hand out the next tile; all tiles of an image have `tile_shape`."""
@@ -84,12 +86,16 @@ class Submission:
 
         Copies, so that no result keeps the memory of a whole batch alive.
         """
-        if self._canvas is None:
-            self._canvas = np.empty_like(self._image, order="C")
-        self._canvas[tile.core.within] = refined[tile.core.relative_to(tile.window).within]
-        self._returned += 1
-        if self._returned == len(self._plan):
-            canvas, self._canvas = self._canvas, None
+        with self._lock:
+            if self._canvas is None:
+                self._canvas = np.empty_like(self._image, order="C")
+            canvas = self._canvas
+        canvas[tile.core.within] = refined[tile.core.relative_to(tile.window).within]
+        with self._lock:
+            self._returned += 1
+            complete = self._returned == len(self._plan)
+        if complete:
+            self._canvas = None
             with suppress(InvalidStateError):  # cancelled meanwhile
                 self.future.set_result(canvas)
 

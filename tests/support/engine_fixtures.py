@@ -32,9 +32,9 @@ def served(tmp_path, write_model):
     """Write a model and give it as it is served."""
     repositories = []
 
-    def serve(name="tiny", **options):
+    def serve(name="tiny", threads=1, **options):
         write_model(tmp_path / name, name, **options)
-        repository = ModelRepository(tmp_path / name, choose_provider("cpu"), 1)
+        repository = ModelRepository(tmp_path / name, choose_provider("cpu"), threads)
         repositories.append(repository)
         repository.open()
         return repository.get(name)
