@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 
 class PixelBudget:
@@ -18,33 +16,43 @@ class PixelBudget:
         self._capacity = self._free = pixels
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
-    @asynccontextmanager
-    async def hold(self, pixels: int) -> AsyncIterator[None]:
-        """Keep `pixels` of the budget while inside; waits for them first."""
-        weight = min(pixels, self._capacity)
-        await self._take(weight)
-        try:
-            yield
-        finally:
-            self._give(weight)
+    def hold(self, pixels: int) -> _Held:
+        """Keep `pixels` of the budget while inside `async with`; waits for them first."""
+        return _Held(self, min(pixels, self._capacity))
 
-    async def _take(self, weight: int) -> None:
+    async def take(self, weight: int) -> None:
+        """Wait for so many pixels, at most the capacity, and take them."""
         if not self._waiting and weight <= self._free:
             self._free -= weight
             return
         granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((weight, granted))
-        self._give(0)
+        self.give(0)
         try:
             await granted
         except asyncio.CancelledError:
-            self._give(0 if granted.cancelled() else weight)
+            self.give(0 if granted.cancelled() else weight)
             raise
 
-    def _give(self, weight: int) -> None:
+    def give(self, weight: int) -> None:
+        """Give them back, and to whoever waits."""
         self._free += weight
         while self._waiting and (self._waiting[0][1].cancelled() or self._waiting[0][0] <= self._free):
             asked, granted = self._waiting.popleft()
             if not granted.cancelled():
                 self._free -= asked
                 granted.set_result(None)
+
+
+class _Held:
+    """Part of a budget, while inside."""
+
+    def __init__(self, budget: PixelBudget, weight: int) -> None:
+        self._budget = budget
+        self._weight = weight
+
+    async def __aenter__(self) -> None:
+        await self._budget.take(self._weight)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._budget.give(self._weight)

@@ -285,6 +285,8 @@ async def _through_engine(
 
 async def _all_settled(futures: Sequence[Future[Pixels]]) -> None:
     """Wait until all are done or one has failed; wakes the event loop once, not once for each."""
+    if all(future.done() for future in futures):
+        return
     loop = asyncio.get_running_loop()
     waiter: asyncio.Future[None] = loop.create_future()
     done: list[Future[Pixels]] = []  # appended to by the engine's threads

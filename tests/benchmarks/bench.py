@@ -82,8 +82,9 @@ def main() -> None:
                         )
                         runs.setdefault(case, []).append(found)
             print(_servers_table(kind, runs, bare), flush=True)
+        most_side, longest_job = (64, 256) if arguments.quick else (2048, 4096)
         growth = measure_growth(
-            models["real"], _cores(), arguments.seconds, most_side=64 if arguments.quick else 2048
+            models["real"], _cores(), arguments.seconds, most_side=most_side, longest_job=longest_job
         )
     print(growth_table(growth))
     start = _start()
