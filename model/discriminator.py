@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
-from model.feature_transform import apart
 from model.refiner import KernelSize
 
 REAL, REFINED = 0, 1
@@ -151,12 +150,15 @@ def fine_detail(image: Tensor) -> Tensor:
     """What a binomial blur of 3x3 px takes away, times DETAIL_GAIN: [N, C, H, W]; edge pixels repeat outside.
 
     Grain of a few grey levels is a hundredth of the image's range: a network that must also see exposure
-    learns it last, if at all, and then its refiner never learns to draw it.
+    learns it last, if at all, and then its refiner never learns to draw it. In float32 even under autocast,
+    whose rounding is half a grey level.
     """
-    line = image.new_tensor((0.25, 0.5, 0.25))
-    padded = functional.pad(apart(image), [1] * 4, mode="replicate")
-    smooth = functional.conv2d(padded, (line[:, None] * line)[None, None])
-    return DETAIL_GAIN * (image - smooth.reshape(image.shape))
+    with torch.autocast(image.device.type, enabled=False):
+        exact = image.float() if image.dtype in (torch.bfloat16, torch.float16) else image
+        padded = functional.pad(exact, [1] * 4, mode="replicate")
+        across = padded[..., :-2] + 2 * padded[..., 1:-1] + padded[..., 2:]
+        smooth = (across[..., :-2, :] + 2 * across[..., 1:-1, :] + across[..., 2:, :]) / 16
+        return DETAIL_GAIN * (exact - smooth)
 
 
 def evidence_of_refined(logits: Tensor) -> Tensor:

@@ -17,6 +17,8 @@ _GRAIN_SIGMA = 1.5
 """Blur that takes the grain away before local contrast is measured, px."""
 _SURROUND_SIGMAS = (2.5, 6.0)
 """The surroundings of a pixel for local contrast, px: within 5, about a stroke of print, and within 12."""
+_LARGEST_PRODUCT_PX = 256
+"""In larger images most of a matrix that sums up a small neighbourhood is zeros."""
 _CONTRAST_FLOOR = 0.05
 """ε of local contrast, in [-1, 1]: about 6 grey levels of an 8-bit image, above blurred grain."""
 
@@ -101,7 +103,11 @@ class _LocalContrast(nn.Module):
 
 
 class _Surroundings(nn.Module):
-    """The Gaussian-weighted mean around every pixel, [N, C, H, W]; past the border the edge pixels repeat."""
+    """The Gaussian-weighted mean around every pixel, [N, C, H, W]; past the border the edge pixels repeat.
+
+    In float32 even under autocast: of a blurred image, small differences matter. Two products of matrices,
+    in images that are not large, take a tenth of the time of convolutions that have one channel.
+    """
 
     def __init__(self, sigma: float) -> None:
         super().__init__()
@@ -111,11 +117,27 @@ class _Surroundings(nn.Module):
         self.register_buffer("kernel", weights / weights.sum(), persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
-        planes = apart(image)
-        kernel = cast(Tensor, self.kernel).to(image.dtype)
-        padded = functional.pad(planes, [self.radius] * 4, mode="replicate")
+        with torch.autocast(image.device.type, enabled=False):
+            exact = image.float() if image.dtype in (torch.bfloat16, torch.float16) else image
+            height, width = image.shape[2:]
+            if max(height, width) > _LARGEST_PRODUCT_PX:
+                return self._convolved(exact)
+            return self._bands(height, exact) @ exact @ self._bands(width, exact).T
+
+    def _bands(self, size: int, image: Tensor) -> Tensor:
+        """[size, size]: row i weighs the pixels of a line around pixel i; what lies outside, at its ends."""
+        unit_lines = torch.eye(size, dtype=image.dtype, device=image.device)[:, None]
+        padded = functional.pad(unit_lines, [self.radius] * 2, mode="replicate")
+        return functional.conv1d(padded, self._kernel_like(image)[None, None])[:, 0].T
+
+    def _convolved(self, image: Tensor) -> Tensor:
+        kernel = self._kernel_like(image)
+        padded = functional.pad(apart(image), [self.radius] * 4, mode="replicate")
         rows = functional.conv2d(padded, kernel[None, None, None])
         return functional.conv2d(rows, kernel[None, None, :, None]).reshape(image.shape)
+
+    def _kernel_like(self, image: Tensor) -> Tensor:
+        return cast(Tensor, self.kernel).to(image.dtype)
 
 
 def apart(image: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from model import feature_transform  # noqa: E402
 from model.errors import FeatureTransformError  # noqa: E402
 from model.feature_transform import make_feature_transform  # noqa: E402
 from model.losses import self_regularization_loss  # noqa: E402
@@ -151,3 +152,29 @@ def test_a_module_of_the_users_is_loaded_and_frozen_and_passes_gradients(
 def test_a_description_that_cannot_be_understood_is_refused(spec: str, sentence: str) -> None:
     with pytest.raises(FeatureTransformError, match=sentence):
         make_feature_transform(spec, 1)
+
+
+@pytest.mark.parametrize("size", [(20, 33), (1, 7), (300, 12)])
+@pytest.mark.parametrize("sigma", [1.5, 6.0])
+def test_the_mean_of_the_surroundings_is_that_of_a_convolution(
+    size: tuple[int, int], sigma: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    around = feature_transform._Surroundings(sigma)
+    image = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(1), requires_grad=True)
+    found = around(image)
+    (gradient,) = torch.autograd.grad(found.square().sum(), image)
+    monkeypatch.setattr(feature_transform, "_LARGEST_PRODUCT_PX", 0)
+    convolved = around(image)
+    (expected,) = torch.autograd.grad(convolved.square().sum(), image)
+    torch.testing.assert_close(found, convolved)
+    torch.testing.assert_close(gradient, expected)
+
+
+def test_local_contrast_is_not_rounded_under_autocast() -> None:
+    transform = make_feature_transform("local_contrast", 1)
+    image = torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(2))
+    (exact,) = transform(image)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        (found,) = transform(image)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, exact)
