@@ -47,6 +47,23 @@ class TrainingData:
         """The largest grey level: 255 or 65535."""
         return (1 << self.bit_depth) - 1
 
+    def __str__(self) -> str:
+        size, real_size = _px(self.synthetic.shape[1:3]), _px(self.real.shape[1:3])
+        if size == real_size:
+            sets = f"{len(self.synthetic)} synthetic and {len(self.real)} real images, {size} px"
+        else:
+            sets = (
+                f"{len(self.synthetic)} synthetic images, {size} px, and {len(self.real)} real ones, "
+                f"{real_size} px"
+            )
+        window = _px(self.window)
+        windows = "" if window == size == real_size else f", windows of {window} px"
+        return f"{sets}{windows}, {self.channels} x {self.bit_depth} bits"
+
+
+def _px(size: tuple[int, ...]) -> str:
+    return "x".join(map(str, size))
+
 
 class _DecodedElsewhereError(Exception):
     """A large set is being written by the process that owns the cache."""

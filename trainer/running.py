@@ -7,7 +7,7 @@ from trainer.allocator import keep_freed_memory
 from trainer.checkpoint import fitting, load_newest
 from trainer.config import TrainConfig
 from trainer.console import Console
-from trainer.data import TrainingData, load_data
+from trainer.data import load_data
 from trainer.distributed import World, open_world
 from trainer.errors import ConfigError
 from trainer.hardware import Hardware, agreed, backend, choose_hardware, telling_memory
@@ -79,16 +79,8 @@ def _prepare(config: TrainConfig, folder: RunFolder, world: World, hardware: Har
         barrier=world.barrier,
     )
     if world.is_main:
-        console.say(f"{folder.path}: {_describe(data)}; {hardware}")
+        console.say(f"{folder.path}: {data}; {hardware}")
     return build_training(config, data, world, hardware)
-
-
-def _describe(data: TrainingData) -> str:
-    height, width = data.window
-    return (
-        f"{len(data.synthetic)} synthetic and {len(data.real)} real images, {height}x{width} px, "
-        f"{data.channels} x {data.bit_depth} bits"
-    )
 
 
 def _restore(run: Training, folder: RunFolder) -> None:

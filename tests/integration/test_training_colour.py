@@ -13,8 +13,12 @@ pytestmark = pytest.mark.train
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize("size", [(32, 32), (24, 40)])
-def test_the_default_learns_from_colour_images_in_bf16(tmp_path: Path, size: tuple[int, int]) -> None:
+@pytest.mark.parametrize(
+    ("size", "told"), [((32, 32), "32x32 px"), ((24, 40), "24x40 px, windows of 24x32 px")]
+)
+def test_the_default_learns_from_colour_images_in_bf16(
+    tmp_path: Path, size: tuple[int, int], told: str
+) -> None:
     """In a process of its own, for a grouped convolution of torch once never came back from this."""
     rng = np.random.default_rng(0)
     synthetic, real = rng.integers(0, 255, (2, 40, *size, 3), dtype=np.uint8)
@@ -33,4 +37,4 @@ def test_the_default_learns_from_colour_images_in_bf16(tmp_path: Path, size: tup
     )
 
     assert done.returncode == 0, done.stderr
-    assert "3 x 8 bits" in done.stdout + done.stderr
+    assert f"40 synthetic and 40 real images, {told}, 3 x 8 bits" in done.stdout + done.stderr

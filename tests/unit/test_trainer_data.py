@@ -299,3 +299,23 @@ def test_a_disk_without_room_for_decoded_images_is_told(tmp_path: Path, real: Pa
     (tmp_path / "cache" / "synthetic.npy").symlink_to("/dev/full")
     with pytest.raises(DiskFullError, match="no space left"):
         load(tmp_path, tmp_path / "set.npz", real, max_resident_bytes=1 << 16)
+
+
+@pytest.mark.parametrize(
+    ("real", "window", "told"),
+    [
+        ((48, 64), "whole", "4 synthetic and 3 real images, 48x64 px, 1 x 8 bits"),
+        ((48, 64), "auto", "4 synthetic and 3 real images, 48x64 px, windows of 32x32 px, 1 x 8 bits"),
+        (
+            (40, 40),
+            "40x40",
+            "4 synthetic images, 48x64 px, and 3 real ones, 40x40 px, windows of 40x40 px, 1 x 8 bits",
+        ),
+    ],
+)
+def test_images_are_told_by_their_own_size_beside_that_of_the_windows(
+    tmp_path: Path, real: tuple[int, int], window: str, told: str
+) -> None:
+    synthetic = folder(tmp_path / "synthetic", grey(1, 4, (48, 64)))
+    read = load(tmp_path, synthetic, folder(tmp_path / "real", grey(2, 3, real)), window=window)
+    assert str(read) == told
