@@ -163,3 +163,7 @@ def list_models(models: Models = None, device: Device = None) -> None:
 def _settings(**flags: object) -> Settings:
     """The settings; flags that were given win over the environment."""
     return load_settings(**{name: value for name, value in flags.items() if value is not None})
+
+
+if __name__ == "__main__":
+    main()

@@ -11,6 +11,8 @@ import logging
 import os
 import re
 import shutil
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +27,7 @@ from app.datasets.archive import unpack
 from app.datasets.manifest import ManifestWriter
 
 Picture = Callable[..., bytes]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +75,13 @@ def format_of(path: Path) -> str | None:
 
 def levels(path: Path) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(path.read_bytes()))).astype(int)
+
+
+def test_the_module_is_the_command(model_root: Path) -> None:
+    command = [sys.executable, "-m", "app.cli", "models", "--models", str(model_root)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "grey" in done.stdout
 
 
 def test_a_folder_is_refined_and_everything_else_copied(
