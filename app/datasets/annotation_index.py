@@ -46,6 +46,8 @@ _TWIN_FOLDERS = {
     "image_3": ("label_3",),
 }
 """Folders of images, and their twins of label files; VOC's, YOLO's and KITTI's."""
+MOST_NAMED = 200
+"""Characters of a name that a sentence shows."""
 _NUMBER = re.compile(r"[0-9]+")
 
 
@@ -242,20 +244,36 @@ def _parts_of_set(
     wanted = PictureNames(image for image in images if image not in index.label_images)
     found: dict[str, list[tuple[str, JsonValue | ET.Element]]] = {}
     for name, parts in said.items():
-        missing = 0
+        gone: list[str] = []
+        unclear: list[str] = []
         for named, part in parts:
-            if (meant := wanted.meant(named, name)) is None:
-                missing += 1
-            else:
+            if (meant := wanted.meant(named, name)) is not None:
                 found.setdefault(meant, []).append((name, part))
-        if missing:
-            index.problems.append(
-                f"{name} names {missing} images that are not in the set, or more than once."
-            )
+            elif wanted.alike(named):
+                unclear.append(named)
+            elif not pictures.alike(named):  # else it is there, and stays as it is
+                gone.append(named)
+        index.problems += _unmatched(name, gone, unclear)
     return {
         image: PartOfSet(tuple(name for name, _ in parts), tuple(part for _, part in parts))
         for image, parts in found.items()
     }
+
+
+def _unmatched(document: str, gone: Sequence[str], unclear: Sequence[str]) -> Iterator[str]:
+    """Sentences about images that a document names, and that the set does not have or has several of."""
+    if gone:
+        yield f"{document} names {len(gone)} images that are not in the set, the first is {_quoted(gone[0])}."
+    if unclear:
+        yield (
+            f"{document} names {len(unclear)} images of which the set has several, so that it is not clear "
+            f"which is meant; the first is {_quoted(unclear[0])}."
+        )
+
+
+def _quoted(name: str) -> str:
+    """A name from a document, which may be long and hold anything."""
+    return repr(name[:MOST_NAMED])
 
 
 _Part = tuple[str, JsonValue | ET.Element]

@@ -257,7 +257,6 @@ def test_several_documents_about_one_image_are_all_read(tmp_path: Path) -> None:
         ("set.xml", '<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>', "declares a document type"),
         ("set.json", "{", "set.json is not read as annotations"),
         ("data.yaml", "names: [", "data.yaml cannot be read"),
-        ("set.json", '{"images": [{"id": 1, "file_name": "b.png"}], "annotations": []}', "names 1 images"),
     ],
 )
 def test_files_that_cannot_be_used_are_told(tmp_path: Path, name: str, content: str, sentence: str) -> None:
@@ -446,3 +445,36 @@ def test_annotations_of_images_that_a_document_does_not_list_are_counted(tmp_pat
     assert index_of(tmp_path, "a.png").problems == [
         "set.json has 2 annotations of images that it does not list."
     ]
+
+
+def listing(*names: str) -> str:
+    images = [{"id": number, "file_name": name} for number, name in enumerate(names)]
+    return json.dumps({"images": images, "annotations": []})
+
+
+def index_of_all(root: Path, names: list[str], refined: list[str]) -> AnnotationIndex:
+    return index_annotations([*names, "set.json"], refined, FolderPlace(root))
+
+
+def test_images_that_are_not_in_the_set_are_counted_apart_from_those_it_has_several_of(
+    tmp_path: Path,
+) -> None:
+    images = ["a.png", "x/b.png", "y/b.png"]
+    write(tmp_path, "set.json", listing("a.png", "no/c.png", "b.png", "d.png"))
+    assert index_of_all(tmp_path, images, images).problems == [
+        "set.json names 2 images that are not in the set, the first is 'no/c.png'.",
+        "set.json names 1 images of which the set has several, so that it is not clear which is meant; "
+        "the first is 'b.png'.",
+    ]
+
+
+def test_images_that_are_there_but_stay_as_they_are_are_not_missed(tmp_path: Path) -> None:
+    write(tmp_path, "set.json", listing("a.png", "kept/b.png"))
+    assert index_of_all(tmp_path, ["a.png", "kept/b.png"], ["a.png"]).problems == []
+
+
+def test_a_name_that_is_no_name_is_told_in_one_short_line(tmp_path: Path) -> None:
+    write(tmp_path, "set.json", listing("a\nb" * 1000))
+    (problem,) = index_of_all(tmp_path, ["a.png"], ["a.png"]).problems
+    assert "\n" not in problem
+    assert len(problem) < 400
