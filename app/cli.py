@@ -79,7 +79,12 @@ Exclude = Annotated[
     typer.Option(help="Pattern of images to copy as they are; wins over --include. May be repeated."),
 ]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Say what would become of every file, and write nothing.")
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Say what would become of every file, and write nothing; a terminal shows the first of each "
+        "kind, a pipe gets all.",
+    ),
 ]
 ManifestFile = Annotated[
     Path | None,

@@ -44,6 +44,10 @@ class Papers:
 
 MAX_LISTED = 100
 LABEL_REASONS_SHOWN = 5
+MOST_IN_TERMINAL = 30
+"""Files of a plan that a terminal shows all of."""
+FIRST_OF_KIND = 5
+"""Of more files, those shown of each kind: refined with annotations, refined without, copied, …"""
 
 
 def refine_with_progress(
@@ -95,13 +99,35 @@ def _about(run: SetRun, plan: FolderPlan) -> dict[str, str]:
 
 
 def show_plan(plan: FolderPlan) -> None:
-    """Print what would become of every file on standard output, one line each, and how many of each."""
+    """Print what would become of every file on standard output, one line each, and how many of each.
+
+    Of many files a terminal shows the first of each kind; what is piped or redirected has them all.
+    """
     console = Console()
-    for file in plan.files:
-        console.print(Text(f"{_fate(file)}  {file.name}{_why(file)}"), soft_wrap=True)
+    if len(plan.files) <= MOST_IN_TERMINAL or not console.file.isatty():
+        _show_files(console, plan.files)
+    else:
+        _show_first_files(console, plan.files)
     _show_problems(console, plan.problems, ())
     fates = Counter(_fate(file).strip() for file in plan.files)
     console.print(", ".join(f"{count} {fate}" for fate, count in sorted(fates.items())), highlight=False)
+
+
+def _show_files(console: Console, files: Sequence[PlannedFile]) -> None:
+    for file in files:
+        console.print(Text(f"{_fate(file)}  {file.name}{_why(file)}"), soft_wrap=True)
+
+
+def _show_first_files(console: Console, files: Sequence[PlannedFile]) -> None:
+    kinds: dict[tuple[str, bool, bool], list[PlannedFile]] = {}
+    for file in files:
+        kind = (_fate(file), file.label_image is not None, file.annotations is not None)
+        kinds.setdefault(kind, []).append(file)
+    for _, alike in sorted(kinds.items()):
+        _show_files(console, alike[:FIRST_OF_KIND])
+        if len(alike) > FIRST_OF_KIND:
+            console.print(f"{'':10}and {len(alike) - FIRST_OF_KIND} more", highlight=False)
+    console.print("Piped or redirected, this lists every file: --dry-run > plan.txt", highlight=False)
 
 
 def _fate(file: PlannedFile) -> str:

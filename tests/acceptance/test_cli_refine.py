@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import io
@@ -315,6 +316,42 @@ def test_a_dry_run_says_what_would_become_of_every_file_and_writes_nothing(
     assert "left out  pipe: it is no regular file" in result.output
     assert "4 copy, 1 left out, 3 refine" in result.output
     assert not (tmp_path / "dst").exists()
+
+
+def in_terminal(*words: object) -> str:
+    """What a command in a process of its own prints to a terminal."""
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-m", "app.cli", *map(str, words)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=theirs, stderr=subprocess.DEVNULL) as process:
+        os.close(theirs)
+        said = b""
+        with contextlib.suppress(OSError):  # Linux says EIO when the other end was closed
+            while part := os.read(ours, 1 << 16):
+                said += part
+        os.close(ours)
+    assert process.returncode == 0
+    return said.decode().replace("\r\n", "\n")
+
+
+def test_of_many_files_a_dry_run_shows_the_first_in_a_terminal_and_all_in_a_pipe(
+    model_root: Path, source: Path, tmp_path: Path
+) -> None:
+    words = ("refine", source, tmp_path / "dst", "--dry-run", "--models", model_root)
+    assert " more " not in in_terminal(*words), "there are few"
+    for number in range(50):
+        shutil.copy(source / "a.png", source / f"{number:02d}.png")
+
+    shown, piped = in_terminal(*words), run(model_root, *words[1:4]).stdout
+
+    assert [line for line in shown.splitlines() if line.startswith("refine")] == [
+        *(f"refine    {number:02d}.png" for number in range(5)),
+        "refine    a.png, annotations in a.json",
+    ]
+    assert "\n          and 47 more\n" in shown
+    assert shown.endswith("4 copy, 53 refine\n")
+    assert "copy      masks/a.png: taken for a label image" in shown
+    assert sum(line.startswith("refine  ") for line in piped.splitlines()) == 53
+    assert " more " not in piped
 
 
 def test_strength_zero_copies_every_byte(model_root: Path, source: Path, tmp_path: Path) -> None:
