@@ -64,6 +64,8 @@ def evaluate(request: Request) -> None:
         config = _config(request, candidates[0])
         data = read_images_of(config, Path(cache), console)
         task = read_task(request.task, config, data)
+        if task is not None and (pooled := task.pooled()) is not None:
+            console.say(f"note: {pooled}")
         with _watching() as watch:
             measured = measure_all(candidates, data, task, request.plan, watch)
     report = Report(

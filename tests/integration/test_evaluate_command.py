@@ -213,6 +213,36 @@ def test_folders_are_read_in_the_kind_of_the_exported_refiner(exported: Path, tm
     assert re.search(r"8 images of each set, 16 x 16 px", page.read_text())
 
 
+def test_categories_of_boxes_that_are_measured_as_one_are_told(
+    exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    names = [f"{index}.png" for index in range(24)]
+    for role in ("synthetic", "real"):
+        (tmp_path / role).mkdir()
+        for name in names:
+            Image.fromarray(rng.integers(0, 255, (16, 16)).astype(np.uint8)).save(tmp_path / role / name)
+    document = {
+        "images": [{"id": place, "file_name": name} for place, name in enumerate(names)],
+        "annotations": [
+            {"image_id": place, "category_id": place % 2, "bbox": [2, 2, 6, 6]} for place in range(24)
+        ],
+        "categories": [{"id": 0, "name": "red"}, {"id": 1, "name": "<white>"}],
+    }
+    (tmp_path / "labels.json").write_text(json.dumps(document))
+    task = tmp_path / "task.toml"
+    task.write_text('kind = "boxes"\nlabels = "labels.json"\n[test]\nimages="real"\nlabels = "labels.json"\n')
+    files = {"html": tmp_path / "e.html", "json": tmp_path / "e.json", "task": task}
+    sources = {role: tmp_path / role for role in ("synthetic", "real")}
+
+    main(["evaluate", str(exported), *QUICK, *flags({**sources, **files})])
+
+    said = "the 2 categories red, <white> are measured as one: where boxes are, not which"
+    assert f"note: {said}\n" in capsys.readouterr().err
+    assert json.loads(files["json"].read_text())["settings"]["boxes"] == said
+    assert "red, &lt;white&gt; are measured as one" in files["html"].read_text()
+
+
 def test_what_cannot_be_evaluated_is_refused_in_a_sentence(
     run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

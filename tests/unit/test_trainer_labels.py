@@ -266,6 +266,49 @@ def test_a_rank_of_a_column_that_no_label_has_is_refused(tmp_path: Path) -> None
         task(tmp_path, TASK.replace('names = ["yaw"]', "").replace("column = 0", "column = 1"))
 
 
+def boxes_task(tmp_path: Path, *categories: tuple[int, ...], names: tuple[str, ...] = ()) -> Task:
+    """A task whose synthetic and whose test images have a box of each of these categories."""
+    listed = [{"id": number, "name": name} for number, name in enumerate(names)]
+    for role, numbers in zip(("synthetic", "test"), categories, strict=True):
+        folder(tmp_path / role)
+        box = {"image_id": 0, "bbox": [1, 1, 3, 3]}
+        entries = [{**box, "category_id": number} for number in numbers]
+        entries.append({**box, "category_id": 5, "iscrowd": 1})
+        images = [{"id": place, "file_name": name} for place, name in enumerate(("a.png", "b.png"))]
+        document = {"images": images, "annotations": entries, "categories": listed}
+        (tmp_path / f"{role}.json").write_text(json.dumps(document))
+    (tmp_path / "task.toml").write_text(
+        'kind = "boxes"\nlabels = "synthetic.json"\n[test]\nimages = "test"\nlabels = "test.json"\n'
+    )
+    return load_task(tmp_path / "task.toml", str(tmp_path / "synthetic"))
+
+
+@pytest.mark.parametrize(
+    ("synthetic", "test", "said"),
+    [
+        ((1, 2), (2,), "the 2 categories red, white are measured as one: where boxes are, not which"),
+        ((1,), (2, 3), "the 3 categories red, white, plate are measured as one: where boxes are, not which"),
+        ((1, 1), (1,), None),
+        (
+            tuple(range(8)),
+            (),
+            "the 8 categories none, red, white, plate, x, y and 2 more are measured as one",
+        ),
+        ((1, 77), (1,), "the 2 categories red, 77 are measured as one: where boxes are, not which"),
+    ],
+)
+def test_categories_of_boxes_that_are_measured_as_one_are_named(
+    tmp_path: Path, synthetic: tuple[int, ...], test: tuple[int, ...], said: str | None
+) -> None:
+    names = ("none", "red", "white", "plate", "x", "y", "z", "never")
+    found = boxes_task(tmp_path, synthetic, test, names=names).pooled()
+    assert found is None if said is None else str(found).startswith(said)
+
+
+def test_what_is_no_box_pools_no_categories(tmp_path: Path) -> None:
+    assert task(tmp_path, TASK).pooled() is None
+
+
 EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "tasks"
 
 

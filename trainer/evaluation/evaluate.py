@@ -238,6 +238,8 @@ def _words(ground: Ground, data: TrainingData) -> dict[str, str]:
             f"{counted(trained)} images to train on, {counted(len(task.test.images))} real ones to test on; "
             f"{learning.seeds} seeds, {updates}"
         )
+        if (pooled := task.pooled()) is not None:
+            used["boxes"] = pooled
     if learning.updates is not None:
         used["quick"] = "a first look with few images and short training; not for the record"
     return used

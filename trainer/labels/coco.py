@@ -42,6 +42,13 @@ class Document:
         """What the categories are called."""
         return {int(entry["id"]): str(entry.get("name", entry["id"])) for entry in self.categories}
 
+    def box_names(self) -> dict[int, str]:
+        """What the categories are called that boxes of these images belong to."""
+        entries = (entry for entries in self.annotations for entry in entries if not entry.get("iscrowd"))
+        used = {number for entry in entries if type(number := entry.get("category_id")) is int}
+        names = self.category_names()
+        return {number: names.get(number, str(number)) for number in sorted(used)}
+
     def boxes(self) -> NDArray[np.float32]:
         """float32 [N, K, 4], NaN where an image has fewer than K; crowds are passed over."""
         found = [

@@ -41,7 +41,8 @@ class Labels:
     classes: bool = False
     """Segmentation: values are classes; else they number instances, all of one class."""
     class_names: dict[int, str] = field(default_factory=dict)
-    """Classification: what its classes are called, where the file says it."""
+    """Classification: what its classes are called, where the file says it. Boxes: the categories in the file,
+    which are all one here."""
 
     def __len__(self) -> int:
         return len(self.values)

@@ -143,8 +143,10 @@ def _from_json(path: Path, meaning: Meaning, index: ImageIndex, reading: Reading
                 )
             masks[place] = fitted
         return labels_of("segmentation", masks, str(path), classes=meaning.classes)
-    array = document.boxes() if meaning.kind == "boxes" else document.keypoints()
-    return _from_array(array, str(path), meaning, index, reading)
+    if meaning.kind == "keypoints":
+        return _from_array(document.keypoints(), str(path), meaning, index, reading)
+    labels = _from_array(document.boxes(), str(path), meaning, index, reading)
+    return _replaced(labels, labels.values, document.box_names())
 
 
 def _from_csv(

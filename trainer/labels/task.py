@@ -20,6 +20,9 @@ from trainer.sources import Images, Reading, Source, parse_source, read_images
 
 Place = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+CATEGORIES_NAMED = 6
+MOST_NAMED = 40
+"""Characters of a category's name that a sentence shows."""
 STRICT = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
@@ -99,6 +102,18 @@ class Task:
     test: LabelledImages
     upper_bound: LabelledImages | None
 
+    def pooled(self) -> str | None:
+        """A sentence about categories of boxes that are measured as one; None where there are not several."""
+        if self.kind != "boxes":
+            return None
+        every = (self.labels, self.test.labels, *([self.upper_bound.labels] if self.upper_bound else []))
+        names = list(dict.fromkeys(name for labels in every for name in labels.class_names.values()))
+        if len(names) < 2:
+            return None
+        more = f" and {len(names) - CATEGORIES_NAMED} more" if len(names) > CATEGORIES_NAMED else ""
+        shown = ", ".join(name[:MOST_NAMED] for name in names[:CATEGORIES_NAMED])
+        return f"the {len(names)} categories {shown}{more} are measured as one: where boxes are, not which"
+
 
 def load_task(path: Path, synthetic: str | Source, reading: Reading | None = None) -> Task:
     """Read a task file and all that it names.
@@ -177,7 +192,8 @@ def _labelled(
         )
     if not ordinal and labels.kind in ("keypoints", "regression") and columns != known:
         raise DataError(f"the {role} labels have {columns[0]} columns, the synthetic ones {known[0]}")
-    labels = replace(labels, class_names=synthetic.class_names)
+    if labels.kind != "boxes":
+        labels = replace(labels, class_names=synthetic.class_names)
     answers = labels.answers
     if not answers.any():
         raise DataError(f"{files.labels}: no {role} image has a label")
