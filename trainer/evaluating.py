@@ -3,7 +3,7 @@
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -29,6 +29,7 @@ from trainer.evaluation.candidate import Candidate, load_candidate
 from trainer.evaluation.evaluate import Plan
 from trainer.evaluation.evaluate import evaluate as measure_all
 from trainer.evaluation.html.page import render
+from trainer.evaluation.progress import Piece, Watch
 from trainer.evaluation.realism import FEWEST_IMAGES
 from trainer.evaluation.report import of_one, print_report, to_json
 from trainer.evaluation.results import Report
@@ -155,11 +156,11 @@ def _sources(request: Request, candidates: Sequence[Candidate]) -> dict[str, str
 
 
 @contextmanager
-def _watching() -> Iterator[Callable[[str, int], None]]:
+def _watching() -> Iterator[Watch]:
     """Says at the terminal what is being measured; plain lines where there is no terminal."""
     rich = RichConsole(stderr=True, soft_wrap=True, highlight=False)
     if not rich.is_terminal:
-        yield lambda what, _total: rich.print(what, markup=False)
+        yield lambda piece: rich.print(str(piece), markup=False)
         return
     columns = (
         SpinnerColumn(),
@@ -169,10 +170,14 @@ def _watching() -> Iterator[Callable[[str, int], None]]:
         TextColumn("{task.description}", markup=False),
     )
     with Progress(*columns, console=rich, transient=True) as progress:
-        bar = progress.add_task("", total=None, completed=-1)
+        bar = progress.add_task("", total=None)
 
-        def watch(what: str, total: int) -> None:
-            progress.update(bar, description=what, total=total, advance=1)
+        def watch(piece: Piece) -> None:
+            if piece.found is not None:
+                progress.console.print(f"{piece.what}: {piece.found}", markup=False)
+                return
+            described = f"{piece.what}{piece.left}"
+            progress.update(bar, description=described, total=piece.total, completed=piece.number - 1)
 
         yield watch
 

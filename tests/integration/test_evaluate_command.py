@@ -153,6 +153,44 @@ def test_with_a_task_every_arm_is_scored_and_what_estimators_say_is_compared(
     assert "With strong augmentation" in run.report.read_text()
 
 
+def test_every_piece_of_work_is_told_before_it_begins_with_how_many_there_are(
+    run: RunFolder, exported: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    main(
+        ["evaluate", str(run.path), str(exported), *QUICK, "--task", str(write_task(run.path.parent.parent))]
+    )
+    shown = capsys.readouterr()
+    told = re.findall(r"^\[(\d+)/(\d+)\] (.*)$", shown.err, re.MULTILINE)
+    assert [int(number) for number, _, _ in told] == list(range(1, len(told) + 1))
+    assert {int(total) for _, total, _ in told} == {len(told)}
+    begun = [re.sub(r", (about|a few) .* left$", "", what) for _, _, what in told]
+    for name in (run.path.name, "squares/1"):
+        for what in ("realism, judge 2 of 2", "preservation", "usefulness, both, augmented, seed 0"):
+            assert f"{name}: {what}" in begun
+    assert begun.count("usefulness, synthetic, seed 0") == 1
+    assert re.search(r"^    accuracy [01]\.\d{4} \(\d+ s\)$", shown.err, re.MULTILINE)
+    timed = [what.endswith(" left") for _, _, what in told]
+    first = begun.index("usefulness, synthetic, seed 0")
+    assert not any(timed[: first - 1]), "what an estimator takes was not known"
+    assert all(timed[first:])
+    assert "judge 2 of 2" not in shown.out
+
+
+def test_in_a_terminal_a_bar_says_what_is_measured(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+    capsys.readouterr()
+    main(["evaluate", str(run.path), *QUICK, "--task", str(write_task(run.path.parent.parent))])
+    said = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().err)
+    assert re.search(r"usefulness, synthetic, seed 0: accuracy [01]\.\d{4} \(\d+ s\)", said)
+    # The bar is drawn ten times a second and when it ends: only its last state is sure to be seen.
+    assert re.search(r"18/19 .* usefulness, real, augmented, seed 0, .* left", said)
+
+
 def test_a_run_and_its_exported_refiner_stand_side_by_side(
     run: RunFolder, exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,6 +1,7 @@
 """A study from its request to its files: trained, measured, interrupted, gone on with."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -160,10 +161,11 @@ def test_a_run_that_diverges_is_a_result_and_is_not_tried_again(tmp_path: Path) 
 
 
 def test_with_a_task_what_was_measured_without_is_measured_again_and_not_trained(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked = request(tmp_path)
     run_study(asked)
+    capsys.readouterr()
     task = tmp_path / "task.toml"
     task.write_text(
         'kind = "classification"\nlabels = "images.npz:label"\nregions = "images.npz:boxes"\n'
@@ -180,6 +182,10 @@ def test_with_a_task_what_was_measured_without_is_measured_again_and_not_trained
     for outcome in results.outcomes:
         assert {"score", "score_augmented", "estimator_change", "judge"} <= set(outcome.measures)
         assert {"score", "score_augmented"} <= set(outcome.start)
+    counts = re.findall(r"^\[(\d+)/(\d+)\] ", capsys.readouterr().err, re.MULTILINE)
+    # Floor and start, then every run; estimators of synthetic images are trained with the first.
+    pieces = [4, 1 + 2 + 1 + 2 + 1 + 2 * 3, 1 + 2 + 1 + 2 + 1 + 2 * 2]
+    assert counts == [(str(one + 1), str(total)) for total in pieces for one in range(total)]
 
 
 def test_runs_of_other_settings_are_not_taken_for_its_own(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from model.refiner import Refiner  # noqa: E402
 from trainer.data import TrainingData  # noqa: E402
 from trainer.evaluation import evaluate  # noqa: E402
 from trainer.evaluation.evaluate import Plan, prepare  # noqa: E402
+from trainer.evaluation.progress import Progress  # noqa: E402
 from trainer.labels.labels import labels_of  # noqa: E402
 from trainer.labels.regions import regions_of  # noqa: E402
 from trainer.labels.task import LabelledImages, Task  # noqa: E402
@@ -32,7 +33,7 @@ def data() -> TrainingData:
 
 
 def ground(task: Task | None = None) -> Any:
-    return prepare(data(), task, Plan(), lambda _: None)
+    return prepare(data(), task, Plan(), Progress())
 
 
 def test_of_large_images_as_many_are_measured_as_memory_holds(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 torch = pytest.importorskip("torch")
 
 from trainer.errors import DataError  # noqa: E402
+from trainer.evaluation.progress import Piece, Progress  # noqa: E402
 from trainer.evaluation.usefulness import trials  # noqa: E402
 from trainer.evaluation.usefulness.augmentation import draw_moves, restyle  # noqa: E402
 from trainer.evaluation.usefulness.boxes import Boxes, box_iou  # noqa: E402
@@ -269,17 +270,21 @@ def task(kind: str = "classification", test_channels: int = 1) -> tuple[Task, Pi
 
 
 def test_a_trial_trains_every_arm_and_keeps_what_does_not_depend_on_the_refiner() -> None:
-    told: list[str] = []
+    told: list[Piece] = []
+    progress = Progress(watch=told.append)
     setting, images = task()
-    trials = Trials(setting, images, Learning(seeds=2, updates=2, variants=3), told.append)
-    usefulness = trials.measure(lambda part, _seed: part)
+    trials = Trials(setting, images, Learning(seeds=2, updates=2, variants=3))
+    usefulness = trials.measure(lambda part, _seed: part, progress)
     arms = [(score.arm, score.augmented) for score in usefulness.scores]
     assert set(arms) == {(a, b) for a in ("synthetic", "refined", "both", "real") for b in (False, True)}
-    assert (len(arms), len(told), usefulness.metric, usefulness.test_images) == (8, 16, "accuracy", 30)
+    scored = [piece for piece in told if piece.found is not None]
+    assert (len(arms), len(scored), usefulness.metric, usefulness.test_images) == (8, 16, "accuracy", 30)
     plain = {score.arm: score.primary.values for score in usefulness.scores if not score.augmented}
     assert plain["synthetic"] == plain["refined"], "an identity refiner gives the synthetic arm again"
-    trials.measure(lambda part, _seed: 255 - part)
-    assert len(told) == 16 + 8, "synthetic and real were known"
+    trials.measure(lambda part, _seed: 255 - part, progress)
+    again = [piece.what for piece in told if piece.found is not None][16:]
+    assert len(again) == 8, "synthetic and real were known"
+    assert again[0] == "usefulness, refined, seed 0"
 
 
 def test_large_images_are_refined_part_by_part_with_the_noise_of_their_number(

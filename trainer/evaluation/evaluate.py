@@ -1,6 +1,6 @@
 """Owns the order of an evaluation: every measure of every refiner, and what they share measured once."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,6 +14,7 @@ from trainer.evaluation.html.text import counted
 from trainer.evaluation.judge import Judging
 from trainer.evaluation.pictures import Pictures, Refinements, most_changed, sample, worst_pairs
 from trainer.evaluation.preservation import measure_preservation
+from trainer.evaluation.progress import Progress, Watch, Work
 from trainer.evaluation.realism import FEWEST_IMAGES, RealismSettings, measure_realism, realities
 from trainer.evaluation.results import CandidateResult, EstimatorChange, Realities
 from trainer.evaluation.usefulness.change import measure_estimator_change
@@ -28,8 +29,6 @@ MOST_BYTES = 1 << 30
 """Of the synthetic images in memory beside their refinements."""
 QUICK_IMAGES = 500
 QUICK_JUDGING = Judging(updates=100)
-Watch = Callable[[str, int], None]
-"""Told what is measured next, and how many such steps there are in all."""
 
 
 @dataclass(frozen=True)
@@ -87,11 +86,14 @@ def evaluate(
     """
     for candidate in candidates:
         _check(candidate, data)
-    total = _count_steps(len(candidates), task, _learning(plan))
-    ground = prepare(data, task, plan, lambda what: watch(what, total))
+    works = frame_works(plan)
+    for place in range(len(candidates)):
+        works += refiner_works(plan, task, first=place == 0)
+    progress = Progress(works, watch)
+    ground = prepare(data, task, plan, progress)
     results, shown = [], []
     for candidate in candidates:
-        result, refinements = measure(candidate, ground, lambda what: watch(what, total))
+        result, refinements = measure(candidate, ground, progress)
         results.append(result)
         shown.append(refinements)
     synthetic = _central(ground.synthetic[_samples(ground)], ground.window)
@@ -117,16 +119,26 @@ def _realism_settings(plan: Plan, images: int) -> RealismSettings:
     return RealismSettings(images, judging=QUICK_JUDGING) if plan.quick else RealismSettings(images)
 
 
-def _count_steps(candidates: int, task: Task | None, learning: Learning) -> int:
-    """Realities, then refining, realism and preservation of each refiner, and every estimator."""
-    steps = 1 + 3 * candidates
+def frame_works(plan: Plan) -> list[Work]:
+    """The pieces of work of `prepare`: the judges of floor and start."""
+    return 2 * _judges(plan)
+
+
+def refiner_works(plan: Plan, task: Task | None, *, first: bool) -> list[Work]:
+    """Those of `measure`; with the first refiner come the estimators that all share."""
+    works: list[Work] = ["refining", *_judges(plan), "preservation"]
     if task is None:
-        return steps
-    shared = 1 + (task.upper_bound is not None)
-    return steps + 2 * candidates + 2 * learning.seeds * (shared + 2 * candidates)
+        return works
+    arms = 2 + first * (1 + (task.upper_bound is not None))
+    trials: list[Work] = ["estimator"] * (2 * arms * _learning(plan).seeds)
+    return [*works, "estimator", "estimator", "variants", *trials]
 
 
-def prepare(data: TrainingData, task: Task | None, plan: Plan, say: Callable[[str], None]) -> Ground:
+def _judges(plan: Plan) -> list[Work]:
+    return ["judge"] * _realism_settings(plan, plan.images).judging.folds
+
+
+def prepare(data: TrainingData, task: Task | None, plan: Plan, progress: Progress) -> Ground:
     """What every refiner is measured on, with floor and start; DataError where there is too little of it."""
     if min(len(data.synthetic), len(data.real) // 2) < FEWEST_IMAGES:
         raise DataError(
@@ -146,25 +158,22 @@ def prepare(data: TrainingData, task: Task | None, plan: Plan, say: Callable[[st
     regions = whole_images(count, height, width)
     if task is not None and len(labelled := _of(task.regions, numbers[chosen])):
         regions = labelled
-    say("floor and start: real and synthetic images against real ones")
     settings = _realism_settings(plan, count)
-    frame = realities(_central(synthetic[chosen], data.window), real, settings)
-    trials = Trials(task, data.synthetic, learning, say) if task else None
+    frame = realities(_central(synthetic[chosen], data.window), real, settings, progress)
+    trials = Trials(task, data.synthetic, learning) if task else None
     return Ground(
         synthetic, numbers, chosen, regions, real, data.window, settings, frame, learning, task, trials
     )
 
 
-def measure(
-    candidate: Candidate, ground: Ground, say: Callable[[str], None]
-) -> tuple[CandidateResult, Refinements]:
+def measure(candidate: Candidate, ground: Ground, progress: Progress) -> tuple[CandidateResult, Refinements]:
     """Every measure of one refiner of the same channels and depth, and its pictures."""
-    say(f"{candidate.name}: refining {counted(len(ground.synthetic))} images")
+    progress.turn_to(candidate.name)
+    progress.begin("refining", f"refining {counted(len(ground.synthetic))} images")
     refined = candidate.refine(ground.synthetic, 0)
     before, after = ground.synthetic[ground.chosen], refined[ground.chosen]
-    say(f"{candidate.name}: realism")
-    realism = measure_realism(_central(after, ground.window), ground.real, ground.settings)
-    say(f"{candidate.name}: preservation")
+    realism = measure_realism(_central(after, ground.window), ground.real, ground.settings, progress)
+    progress.begin("preservation", "preservation")
     kept = measure_preservation(before, after, ground.regions)
     numbers = ground.numbers[ground.chosen].tolist()
     shown = Refinements(
@@ -173,14 +182,14 @@ def measure(
         most_changed(before, after, numbers),
     )
     worst = tuple(replace(region, image=numbers[region.image]) for region in kept.worst)
-    kept = replace(kept, worst=worst, estimator=_estimator_change(ground, refined, say))
-    usefulness = ground.trials.measure(candidate.refine) if ground.trials else None
+    kept = replace(kept, worst=worst, estimator=_estimator_change(ground, refined, progress))
+    usefulness = ground.trials.measure(candidate.refine, progress) if ground.trials else None
     peak = int(np.iinfo(before.dtype).max)
     alarms = alarms_of(ground.realities, realism, kept, usefulness, peak)
     return CandidateResult(candidate.name, realism, kept, usefulness, (*alarms, *candidate.alarms)), shown
 
 
-def _estimator_change(ground: Ground, refined: Images, say: Callable[[str], None]) -> EstimatorChange | None:
+def _estimator_change(ground: Ground, refined: Images, progress: Progress) -> EstimatorChange | None:
     if ground.task is None:
         return None
     return measure_estimator_change(
@@ -189,7 +198,7 @@ def _estimator_change(ground: Ground, refined: Images, say: Callable[[str], None
         refined,
         ground.learning,
         survives_moves=ground.task.survives_moves,
-        report=say,
+        progress=progress,
     )
 
 

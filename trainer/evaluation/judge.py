@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from model.feature_transform import apart
 from trainer.batches import to_unit_range
+from trainer.evaluation.progress import Progress
 from trainer.evaluation.results import Estimate
 from trainer.evaluation.usefulness.statistics import NORMAL_95, estimate
 from trainer.sampling import Sampler, stream_seed
@@ -53,7 +54,11 @@ class Judging:
 
 
 def cross_judge(
-    one: Images, other: Images, seeds: Sequence[int] = (0,), judging: Judging | None = None
+    one: Images,
+    other: Images,
+    seeds: Sequence[int] = (0,),
+    judging: Judging | None = None,
+    progress: Progress | None = None,
 ) -> Estimate:
     """Balanced accuracy of judges on images they never saw: 0.5 cannot tell the sets apart, 1 always can.
 
@@ -62,14 +67,16 @@ def cross_judge(
     95 % interval is Student's over folds (each a mean over seeds) and never narrower than the binomial one
     of the images.
     """
-    judging = judging or Judging()
+    judging, progress = judging or Judging(), progress or Progress()
     assert one.shape == other.shape, (one.shape, other.shape)
     assert len(one) >= 2 * judging.folds, (len(one), judging.folds)
     fold_of = _folds(len(one), judging)
-    values = [
-        [_accuracy(one, other, fold_of == fold, seed * judging.folds + fold, judging) for seed in seeds]
-        for fold in range(judging.folds)
-    ]
+    values = []
+    for fold in range(judging.folds):
+        progress.begin("judge", f"realism, judge {fold + 1} of {judging.folds}")
+        values.append(
+            [_accuracy(one, other, fold_of == fold, seed * judging.folds + fold, judging) for seed in seeds]
+        )
     spread = estimate([fmean(of_fold) for of_fold in values])
     binomial = NORMAL_95 * sqrt(spread.mean * (1 - spread.mean) / (2 * len(one)))
     half_width = max((spread.high - spread.low) / 2, binomial)

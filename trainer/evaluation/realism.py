@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from trainer.evaluation.judge import Judging, cross_judge
 from trainer.evaluation.kernel_distance import kernel_distance
+from trainer.evaluation.progress import Progress
 from trainer.evaluation.results import Realism, Realities
 from trainer.evaluation.samples import draw, halves
 from trainer.evaluation.sliced_wasserstein import sliced_wasserstein
@@ -30,34 +31,43 @@ def compared(images: int, real: int, settings: RealismSettings) -> int:
     return min(images, real // 2, settings.images)
 
 
-def measure_realism(images: Images, real: Images, settings: RealismSettings) -> Realism:
+def measure_realism(
+    images: Images, real: Images, settings: RealismSettings, progress: Progress | None = None
+) -> Realism:
     """Compare a set with half of the real images, always the same half; grey levels [N, H, W, C] of one size.
 
     Sides of 16 px or more; at least FEWEST_IMAGES images and twice as many real ones.
     """
     count = compared(len(images), len(real), settings)
     reference, _ = halves(real, count)
-    return _measure(draw(images, count), reference, settings)
+    return _measure(draw(images, count), reference, settings, progress)
 
 
-def realities(synthetic: Images, real: Images, settings: RealismSettings) -> Realities:
+def realities(
+    synthetic: Images, real: Images, settings: RealismSettings, progress: Progress | None = None
+) -> Realities:
     """What real images score against real ones, and the synthetic ones before refinement."""
     count = compared(len(synthetic), len(real), settings)
     reference, others = halves(real, count)
+    progress = progress or Progress()
+    progress.turn_to("floor (real images)")
+    floor = _measure(others, reference, settings, progress)
+    progress.turn_to("start (synthetic images)")
+    start = _measure(draw(synthetic, count), reference, settings, progress)
     return Realities(
         images=count,
         frequencies=tuple(frequencies(*reference.shape[1:3]).tolist()),
         real_spectrum=tuple(radial_spectrum(reference).tolist()),
-        floor=_measure(others, reference, settings),
-        start=_measure(draw(synthetic, count), reference, settings),
+        floor=floor,
+        start=start,
     )
 
 
-def _measure(images: Images, real: Images, settings: RealismSettings) -> Realism:
+def _measure(images: Images, real: Images, settings: RealismSettings, progress: Progress | None) -> Realism:
     assert len(images) >= FEWEST_IMAGES, len(images)
     spectrum = radial_spectrum(images)
     return Realism(
-        judge=cross_judge(images, real, range(settings.seeds), settings.judging),
+        judge=cross_judge(images, real, range(settings.seeds), settings.judging, progress),
         kernel_distance=kernel_distance(images, real),
         sliced_wasserstein=sliced_wasserstein(images, real),
         spectrum=tuple(spectrum.tolist()),

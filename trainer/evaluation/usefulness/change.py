@@ -1,8 +1,7 @@
 """Owns what refinement changed, by the word of an estimator that learned the synthetic labels."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from time import monotonic
 
 import numpy as np
 import torch
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainer.errors import DataError
+from trainer.evaluation.progress import Progress
 from trainer.evaluation.results import EstimatorChange
 from trainer.evaluation.usefulness.estimation import Answers, Change, Estimation
 from trainer.evaluation.usefulness.frame import Frame
@@ -31,7 +31,7 @@ def measure_estimator_change(
     learning: Learning,
     *,
     survives_moves: bool = False,
-    report: Callable[[str], None] = lambda _sentence: None,
+    progress: Progress | None = None,
 ) -> EstimatorChange:
     """What an estimator says about synthetic images [N, H, W, C] before and after refinement.
 
@@ -46,6 +46,7 @@ def measure_estimator_change(
     DataError where there is too little to learn from.
     """
     assert len(labels) == len(synthetic) == len(refined), (len(labels), len(synthetic), len(refined))
+    progress = progress or Progress()
     counts = labels.answers
     labels = replace(labels, leave_out=())
     learnt, asked = _halves(labels, learning.most_images)
@@ -57,16 +58,16 @@ def measure_estimator_change(
     targets = estimation.targets(labels.of(learnt))
 
     def changed(name: str, pools: Sequence[Tensor]) -> EstimatorChange:
-        started = monotonic()
+        progress.begin("estimator", f"preservation, estimator trained on {name}")
         pool = Pool(torch.cat(list(pools)), torch.cat([targets] * len(pools)), _all_rows(pools))
         answers = _asked(estimation, pool, [view[1] for view in views], learning)
         truth = labels.of(asked)
         result = summarise(estimation, answers[0], answers[1], truth, counts[asked])
-        report(f"{name}: {result.measure}, mean {result.mean:.4f} ({monotonic() - started:.0f} s)")
+        progress.found(f"{result.measure}, mean {result.mean:.4f}")
         return result
 
-    alone = changed("estimator of synthetic images", [views[0][0]])
-    return replace(alone, of_both=changed("estimator of both", [views[0][0], views[1][0]]))
+    alone = changed("synthetic images", [views[0][0]])
+    return replace(alone, of_both=changed("synthetic and refined images", [views[0][0], views[1][0]]))
 
 
 def summarise(

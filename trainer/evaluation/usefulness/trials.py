@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import hypot
-from time import monotonic
 
 import numpy as np
 import torch
@@ -11,6 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainer.errors import DataError
+from trainer.evaluation.html.text import counted
+from trainer.evaluation.progress import Progress
 from trainer.evaluation.results import Arm, Estimate, Score, Usefulness
 from trainer.evaluation.usefulness.estimation import Answers, Estimation
 from trainer.evaluation.usefulness.frame import Frame
@@ -28,6 +29,8 @@ Refine = Callable[[Images, int], Images]
 """Grey levels [N, H, W, C] and the seed of the first image's noise → refined grey levels."""
 MOST_PIXELS_AT_ONCE = 1 << 28
 """Of the synthetic images beside their refinements."""
+SHARED_ARMS: tuple[Arm, ...] = ("synthetic", "real")
+"""What is trained without any refined image."""
 SMALLEST_GAP = 0.005
 """Between real-supervised and synthetic, in the primary metric; below it, there is nothing to close."""
 
@@ -35,19 +38,13 @@ SMALLEST_GAP = 0.005
 class Trials:
     """All arms of one task. What does not depend on the refiner is trained once and kept."""
 
-    def __init__(
-        self,
-        task: Task,
-        synthetic: Images,
-        learning: Learning,
-        report: Callable[[str], None] = lambda _sentence: None,
-    ) -> None:
-        """`synthetic` are the task's images, grey levels [N, H, W, C]; `report` is told of every estimator.
+    def __init__(self, task: Task, synthetic: Images, learning: Learning) -> None:
+        """`synthetic` are the task's images, grey levels [N, H, W, C].
 
         DataError where labels, images and test images do not belong together.
         """
         _check(task, synthetic)
-        self._learning, self._report = learning, report
+        self._learning = learning
         self._device = torch.device(learning.device)
         rows = _sample(task.labels, learning.most_images)
         self._synthetic, self._rows = synthetic, rows
@@ -63,8 +60,10 @@ class Trials:
         self._test = self._frame.take(task.test.images)
         self._known: dict[tuple[Arm, bool], tuple[dict[str, float], ...]] = {}
 
-    def measure(self, refine: Refine) -> Usefulness:
-        """Train and test every arm, plain and augmented, with every seed."""
+    def measure(self, refine: Refine, progress: Progress | None = None) -> Usefulness:
+        """Train and test every arm, plain and augmented, with every seed; `progress` is told of each."""
+        progress = progress or Progress()
+        progress.begin("variants", f"usefulness, refining {counted(len(self._rows))} images to learn from")
         variants = self._refined(refine)
         arms: dict[Arm, tuple[Estimation, Pool]] = {"synthetic": (self._estimation, self._pool([], plain=1))}
         arms["refined"] = (self._estimation, self._pool(variants, plain=0))
@@ -72,7 +71,7 @@ class Trials:
         if self._real is not None:
             arms["real"] = self._real
         results = {
-            (arm, augmented): self._results(arm, estimation, pool, augmented=augmented)
+            (arm, augmented): self._results(arm, estimation, pool, progress, augmented=augmented)
             for augmented in (False, True)
             for arm, (estimation, pool) in arms.items()
         }
@@ -90,32 +89,27 @@ class Trials:
         )
 
     def _results(
-        self, arm: Arm, estimation: Estimation, pool: Pool, *, augmented: bool
+        self, arm: Arm, estimation: Estimation, pool: Pool, progress: Progress, *, augmented: bool
     ) -> tuple[dict[str, float], ...]:
         if (arm, augmented) in self._known:
             return self._known[arm, augmented]
-        results = tuple(
-            self._result(arm, estimation, pool, seed, augmented=augmented)
-            for seed in range(self._learning.seeds)
-        )
-        if arm in ("synthetic", "real"):
-            self._known[arm, augmented] = results
-        return results
+        results, shared = [], arm in SHARED_ARMS
+        for seed in range(self._learning.seeds):
+            what = f"usefulness, {arm}{', augmented' if augmented else ''}, seed {seed}"
+            progress.begin("estimator", what, of_all=shared)
+            scores = self._result(estimation, pool, seed, augmented=augmented)
+            name, value = next(iter(scores.items()))
+            progress.found(f"{name} {value:.4f}")
+            results.append(scores)
+        if shared:
+            self._known[arm, augmented] = tuple(results)
+        return tuple(results)
 
-    def _result(
-        self, arm: Arm, estimation: Estimation, pool: Pool, seed: int, *, augmented: bool
-    ) -> dict[str, float]:
-        started = monotonic()
+    def _result(self, estimation: Estimation, pool: Pool, seed: int, *, augmented: bool) -> dict[str, float]:
         updates = self._learning.updates or estimation.updates
         network = train(estimation, pool, seed, augmented=augmented, updates=updates, device=self._device)
         answers = ask(estimation, network, self._test, self._device)
-        scores = score_by_group(estimation, answers, self._task.test)
-        name, value = next(iter(scores.items()))
-        self._report(
-            f"{arm}{', augmented' if augmented else ''}, seed {seed}: {name} {value:.4f} "
-            f"({monotonic() - started:.0f} s)"
-        )
-        return scores
+        return score_by_group(estimation, answers, self._task.test)
 
     def _refined(self, refine: Refine) -> list[Tensor]:
         """One set per variant; only one where the refiner takes no noise."""
@@ -157,17 +151,6 @@ class Trials:
             self._frame.take(real.images), estimation.targets(real.labels), np.arange(len(real.images))
         )
         return estimation, pool
-
-
-def measure_usefulness(
-    task: Task,
-    synthetic: Images,
-    refine: Refine,
-    learning: Learning,
-    report: Callable[[str], None] = lambda _sentence: None,
-) -> Usefulness:
-    """The trials of a single refiner; for several, keep one `Trials`."""
-    return Trials(task, synthetic, learning, report).measure(refine)
 
 
 def score_by_group(estimation: Estimation, answers: Answers, test: LabelledImages) -> dict[str, float]:
