@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -58,6 +59,7 @@ def resolution(across: float, down: float) -> tuple[float, float] | None:
     return (across, down) if plausible else None
 
 
+@lru_cache(maxsize=256)
 def label(filename: str | None) -> str:
     """The file's name as sentences quote it: printable, at most 100 characters; "the image" if it has
     none.

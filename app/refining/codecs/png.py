@@ -5,8 +5,8 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass
 from types import MappingProxyType
+from typing import NamedTuple
 
 from PIL import Image
 
@@ -33,8 +33,7 @@ _PLAIN_MODES = {0: "L", 2: "RGB", 4: "LA", 6: "RGBA"}
 _COLOUR_TYPES = {0: "grey", 2: "colour", 3: "palette", 4: "grey with alpha", 6: "colour with alpha"}
 
 
-@dataclass(frozen=True, slots=True)
-class _Chunk:
+class _Chunk(NamedTuple):
     name: bytes
     body: memoryview
     whole: memoryview  # length, name, body, checksum
@@ -175,6 +174,8 @@ def _colour_key(chunks: list[_Chunk], depth: int, colour_type: int) -> tuple[int
 
 
 def _metadata(chunks: list[_Chunk], source_type: bytes) -> Metadata:
+    if _PIXEL_CHUNKS.issuperset(chunk.name for chunk in chunks):
+        return Metadata(carried=(source_type,))
     first = {chunk.name: bytes(chunk.body) for chunk in reversed(chunks) if chunk.name != b"IDAT"}
     icc, icc_problem = _icc(first.get(b"iCCP"))
     exif = first.get(b"eXIf")
