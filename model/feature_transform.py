@@ -17,7 +17,8 @@ _GRAIN_SIGMA = 1.5
 """Blur that takes the grain away before local contrast is measured, px."""
 _SURROUND_SIGMAS = (2.5, 6.0)
 """The surroundings of a pixel for local contrast, px: within 5, about a stroke of print, and within 12."""
-_LARGEST_PRODUCT_PX = 256
+_RGB: Final = 3
+_LARGEST_PRODUCT_PX: Final = 256
 """In larger images most of a matrix that sums up a small neighbourhood is zeros."""
 _CONTRAST_FLOOR = 0.05
 """ε of local contrast, in [-1, 1]: about 6 grey levels of an 8-bit image, above blurred grain."""
@@ -85,21 +86,35 @@ class _LocalContrast(nn.Module):
     contrast, grain and a slight blur may change freely as long as structure stands out from ε; fading below
     it, erasing or moving structure may not. The small surroundings hold edges in place, the large ones keep
     what lies between them. Divisive normalisation (Heeger 1992); EXPERIMENTS.md has it in numbers.
+
+    Three channels are red, green and blue and are seen as opponent colours (Hering): how light, how red
+    rather than green, how blue rather than yellow. Another light or stain may then give a purple thing more
+    blue than the paper around it, which red, green and blue apart forbid; purple may not become brown.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
+        self.in_colour = channels == _RGB
         self.without_grain = _Surroundings(_GRAIN_SIGMA)
         self.surroundings = nn.ModuleList(_Surroundings(sigma) for sigma in _SURROUND_SIGMAS)
 
     def forward(self, image: Tensor) -> Tensor:
         smooth: Tensor = self.without_grain(image)
+        if self.in_colour:
+            smooth = _opponent_colours(smooth)
         return torch.cat([self._contrast(smooth, around) for around in self.surroundings], dim=1)
 
     def _contrast(self, smooth: Tensor, around: nn.Module) -> Tensor:
         centred: Tensor = smooth - around(smooth)
         variance: Tensor = around(centred.square())
         return centred / (variance + _CONTRAST_FLOOR**2).sqrt()
+
+
+def _opponent_colours(image: Tensor) -> Tensor:
+    """Red, green and blue [N, 3, H, W] as lightness, red-green, blue-yellow; greys have the first alone."""
+    red, green, blue = image.unbind(dim=1)
+    yellow = (red + green) / 2
+    return torch.stack([(red + green + blue) / 3, (red - green) / 2, (blue - yellow) / 2], dim=1)
 
 
 class _Surroundings(nn.Module):
@@ -149,12 +164,12 @@ def apart(image: Tensor) -> Tensor:
     return image.reshape(-1, 1, *image.shape[2:])
 
 
-_NAMED: Final[dict[str, Callable[[], nn.Module]]] = {
-    "identity": nn.Identity,
-    "derivatives": _Derivatives,
-    "channel_mean": _ChannelMean,
-    "normalised": _Normalised,
-    "normalised_derivatives": lambda: nn.Sequential(_Normalised(), _Derivatives()),
+_NAMED: Final[dict[str, Callable[[int], nn.Module]]] = {
+    "identity": lambda _: nn.Identity(),
+    "derivatives": lambda _: _Derivatives(),
+    "channel_mean": lambda _: _ChannelMean(),
+    "normalised": lambda _: _Normalised(),
+    "normalised_derivatives": lambda _: nn.Sequential(_Normalised(), _Derivatives()),
     "local_contrast": _LocalContrast,
 }
 
@@ -174,7 +189,7 @@ def _weighted(term: str, channels: int) -> tuple[float, nn.Module]:
 
 def _named(name: str, channels: int) -> nn.Module:
     if name in _NAMED:
-        return _NAMED[name]()
+        return _NAMED[name](channels)
     if name.startswith("module:"):
         return _loaded(name.removeprefix("module:"), channels)
     raise FeatureTransformError(

@@ -170,11 +170,41 @@ def test_the_mean_of_the_surroundings_is_that_of_a_convolution(
     torch.testing.assert_close(gradient, expected)
 
 
-def test_local_contrast_is_not_rounded_under_autocast() -> None:
-    transform = make_feature_transform("local_contrast", 1)
-    image = torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(2))
+@pytest.mark.parametrize("channels", [1, 3])
+def test_local_contrast_is_not_rounded_under_autocast(channels: int) -> None:
+    transform = make_feature_transform("local_contrast", channels)
+    image = torch.rand(1, channels, 32, 32, generator=torch.Generator().manual_seed(2))
     (exact,) = transform(image)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         (found,) = transform(image)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, exact)
+
+
+def stained(paper: tuple[int, ...], cell: tuple[int, ...], nucleus: tuple[int, ...]) -> "torch.Tensor":
+    """A nucleus in a cell on paper, colours in levels of 255."""
+    image = torch.empty(1, 3, 40, 40)
+    for colour, box in ((paper, (0, 40)), (cell, (6, 34)), (nucleus, (12, 26))):
+        image[..., box[0] : box[1], box[0] : box[1]] = torch.tensor(colour)[:, None, None] / 127.5 - 1
+    return image
+
+
+def test_local_contrast_lets_a_stain_look_real_and_no_colour_become_another() -> None:
+    """The numbers are colours of a drawn blood smear, and what they are in photographs."""
+    drawn = stained((243, 242, 241), (225, 214, 235), (117, 77, 168))
+    photographed = stained((200, 200, 190), (190, 180, 215), (120, 60, 220))
+    brown = stained((200, 200, 190), (190, 180, 215), (140, 110, 95))
+    colourless = stained((200, 200, 190), (190, 180, 215), (105, 105, 110))
+    real = distance("local_contrast", photographed, drawn)
+    assert real < 0.8 * distance("local_contrast", brown, drawn)
+    assert real < 0.8 * distance("local_contrast", colourless, drawn)
+
+
+def test_local_contrast_of_grey_in_three_channels_is_that_of_grey() -> None:
+    transforms = (make_feature_transform("local_contrast", channels) for channels in (1, 3))
+    (alone,), (threefold,) = (
+        transform(printed_strokes().expand(-1, channels, -1, -1))
+        for transform, channels in zip(transforms, (1, 3), strict=True)
+    )
+    torch.testing.assert_close(threefold[:, ::3], alone)
+    torch.testing.assert_close(threefold[:, 1::3], torch.zeros_like(alone), atol=1e-5, rtol=0)
