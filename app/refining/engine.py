@@ -205,8 +205,10 @@ class Engine:
     def _wake_if_ready(self, lane: Lane) -> None:
         """Find a thread for the next batch, if it may begin; whoever takes it does the same for what is left.
 
-        Called under the lock.
+        When nothing will come any more, it wakes all, and they end. Called under the lock.
         """
+        if self._is_over(lane):
+            lane.wake.notify_all()
         if not lane.ready:
             return
         if lane.idle_threads:

@@ -245,6 +245,26 @@ def test_all_threads_of_a_retired_model_end_and_it_can_still_be_used(make_engine
 
 
 @pytest.mark.usefixtures("always_worth_waking")
+def test_threads_that_had_nothing_to_do_while_a_retired_model_had_work_left_end_too(make_engine, served):
+    engine, model = make_engine(max_batch_pixels=100), served(threads=THREADS)
+    turnstile, gate = Turnstile(THREADS), Gate()
+    engine.observe(lambda report: turnstile(report) if report.pixels < 100 else gate(report))
+    results(engine.submit_all(model, [(blank(model, 3, 3), seed) for seed in range(THREADS)]))
+    ending = owners()
+    asked = engine.submit(model, blank(model, 10, 10), 0)
+    gate.await_first_batch()
+    waiting = engine.submit(model, blank(model, 10, 10), 0)  # as much as may run does already
+    model.session.retire()
+    engine.release(model)
+    time.sleep(0.1)  # long enough for the idle threads to see that something waits
+    gate.open()
+    results([asked, waiting])
+    for thread in ending:
+        thread.join(PATIENCE_S)
+        assert not thread.is_alive()
+
+
+@pytest.mark.usefixtures("always_worth_waking")
 def test_closing_ends_all_threads_and_fails_what_waits(make_engine, served):
     engine, model = make_engine(max_batch_images=1), served(threads=2)
     gate = Gate()
