@@ -123,9 +123,9 @@ class Engine:
             for image, seed in images
         ]
         with self._lock:
+            lane = self._lane_of(model)
             pixels = sum(submission.pixels for submission in taken)
             self._admission.admit(len(taken), pixels, background=background)
-            lane = self._lane_of(model)
             at_once = not background and lane.is_trifling(pixels)
             lane.extend(taken, background=background)
             batch = lane.take_batch(now_s) if at_once else None
@@ -190,9 +190,13 @@ class Engine:
                 self._empty.notify_all()
 
     def _lane_of(self, model: ServedModel) -> Lane:
+        """The lane of a model with at least one thread; raises RuntimeError when none can be started."""
         lane = self._lanes.get(model.session)
         if lane is None:
-            lane = self._lanes[model.session] = self._new_lane(model)
+            lane = self._new_lane(model)
+            if not self._admission.stopping:
+                self._start_thread(lane)
+                self._lanes[model.session] = lane
         return lane
 
     def _new_lane(self, model: ServedModel) -> Lane:
@@ -214,10 +218,16 @@ class Engine:
         if lane.idle_threads:
             lane.wake.notify()
         elif len(lane.threads) < lane.model.session.at_once:
-            name = f"refine {lane.model.name} {lane.model.version}"
-            thread = Thread(target=self._own, args=(lane,), name=name, daemon=True)
-            lane.threads.add(thread)
-            thread.start()
+            try:
+                self._start_thread(lane)
+            except RuntimeError as error:  # then those that it has do it all
+                _log.warning("model %s gets no more threads: %s", lane.model.name, error)
+
+    def _start_thread(self, lane: Lane) -> None:
+        name = f"refine {lane.model.name} {lane.model.version}"
+        thread = Thread(target=self._own, args=(lane,), name=name, daemon=True)
+        thread.start()
+        lane.threads.add(thread)
 
     def _own(self, lane: Lane) -> None:
         """Serve a lane until its model is retired or the engine closed; the body of its threads."""

@@ -225,6 +225,47 @@ def test_on_a_gpu_one_thread_takes_all_that_waits(make_engine, served, monkeypat
     assert len(owners()) == 1
 
 
+# --- how threads begin ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def allow_threads(monkeypatch):
+    """Let so many more threads start, then none, as where their number is limited."""
+    plain = threading.Thread.start
+
+    def allow(count):
+        left = iter(range(count))
+
+        def start(thread):
+            if next(left, None) is None:
+                raise RuntimeError("can't start new thread")
+            plain(thread)
+
+        monkeypatch.setattr(threading.Thread, "start", start)
+
+    return allow
+
+
+def test_an_image_is_not_taken_in_while_no_thread_can_be_started_for_it(make_engine, served, allow_threads):
+    engine, model = make_engine(), served()
+    allow_threads(0)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        engine.submit(model, blank(model, 8, 8), 0)
+    assert engine.load.images == 0
+    allow_threads(1)
+    assert (engine.submit(model, blank(model, 8, 8), 0).result(PATIENCE_S) == 10).all()
+
+
+@pytest.mark.usefixtures("always_worth_waking")
+def test_the_threads_that_can_be_started_refine_everything(make_engine, served, allow_threads, caplog):
+    engine, model = make_engine(max_batch_images=1), served(threads=THREADS)
+    allow_threads(1)
+    results(engine.submit_all(model, [(blank(model, 8, 8), seed) for seed in range(5)]))
+    assert engine.load.images == 0
+    assert len(owners()) == 1
+    assert "no more threads: can't start new thread" in caplog.text
+
+
 # --- the end ----------------------------------------------------------------------------------------------
 
 
