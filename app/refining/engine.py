@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from threading import Condition, Lock, Thread, current_thread
@@ -71,6 +71,9 @@ class Engine:
         self._threads_of_a_session = settings.threads or available_cores()
         self._admission = Admission(settings)
         self._closed = False
+        # A thread inherits the priority of the one that starts it, and jobs submit from threads of a low one.
+        self._starter = ThreadPoolExecutor(1, "starter of refining threads")
+        self._starter.submit(bool)  # a pool has no thread before its first task
 
     def observe(self, observer: Callable[[BatchReport], None]) -> None:
         """Call `observer` after every inference, in the thread that ran it, before its futures resolve."""
@@ -173,6 +176,7 @@ class Engine:
             threads = [(lane, thread) for lane in self._lanes.values() for thread in lane.threads]
         for submission in waiting:
             submission.fail(_stopped())
+        self._starter.shutdown()
         for lane, thread in threads:
             while thread is not current_thread() and thread.is_alive():
                 lane.model.session.interrupt()  # again and again: it may have been just about to begin
@@ -226,7 +230,7 @@ class Engine:
     def _start_thread(self, lane: Lane) -> None:
         name = f"refine {lane.model.name} {lane.model.version}"
         thread = Thread(target=self._own, args=(lane,), name=name, daemon=True)
-        thread.start()
+        self._starter.submit(thread.start).result()
         lane.threads.add(thread)
 
     def _own(self, lane: Lane) -> None:

@@ -1,7 +1,10 @@
 """A model with several threads: every thread a share, the bytes of one thread, what they hold, their end."""
 
+import os
+import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -264,6 +267,21 @@ def test_the_threads_that_can_be_started_refine_everything(make_engine, served, 
     assert engine.load.images == 0
     assert len(owners()) == 1
     assert "no more threads: can't start new thread" in caplog.text
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere threads have no niceness of their own")
+def test_threads_do_not_inherit_the_low_priority_of_whoever_submits(make_engine, served):
+    def niceness(thread):
+        return os.getpriority(os.PRIO_PROCESS, thread.native_id)
+
+    def be_nicer():
+        me = threading.current_thread()
+        os.setpriority(os.PRIO_PROCESS, me.native_id, niceness(me) + 1)
+
+    engine, model = make_engine(), served()
+    with ThreadPoolExecutor(1, initializer=be_nicer) as pool:
+        results([pool.submit(engine.submit, model, blank(model, 8, 8), 0).result(PATIENCE_S)])
+    assert [niceness(owner) for owner in owners()] == [niceness(threading.current_thread())]
 
 
 # --- the end ----------------------------------------------------------------------------------------------
