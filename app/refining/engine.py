@@ -255,8 +255,8 @@ class Engine:
 
     def _serve(self, lane: Lane) -> None:
         """Take what runs next and run it; a function of its own, so that its images are freed after it."""
-        now_s = self._clock_s()
         with self._lock:
+            now_s = self._clock_s()
             expired = lane.take_expired(now_s)
             batch = lane.take_batch(now_s)
             self._wake_if_ready(lane)

@@ -148,6 +148,27 @@ def test_a_report_tells_how_long_each_image_waited(make_engine, served):
     assert gate.reports[1].model is model
 
 
+def test_an_image_that_comes_while_a_batch_is_taken_has_not_waited_less_than_nothing(make_engine, served):
+    asked, second_is_in = threading.Event(), threading.Event()
+
+    def clock_s():
+        now_s = time.monotonic()
+        if threading.current_thread().name == "refine tiny 1" and not asked.is_set():
+            asked.set()
+            second_is_in.wait(0.2)  # it cannot get in before the batch is taken, or it would be in it
+        return now_s
+
+    engine, model = make_engine(clock_s=clock_s), served()
+    reports = []
+    engine.observe(reports.append)
+    first = engine.submit(model, blank(model, 4, 4), 0)
+    assert asked.wait(PATIENCE_S)
+    second = engine.submit(model, blank(model, 4, 4), 0)
+    second_is_in.set()
+    results([first, second])
+    assert min(wait_s for report in reports for wait_s in report.waits_s) >= 0
+
+
 # --- what is taken in -------------------------------------------------------------------------------------
 
 
