@@ -30,16 +30,13 @@ class Batch:
     """Windows of one shape that run together."""
 
     pieces: Sequence[Piece]
+    pixels: int
+    """Height times width, summed over the windows."""
     one_thread: bool
     """Other threads have, or will have, batches of their own."""
     background: bool
     waits_s: tuple[float, ...]
     """For every image that is begun with this batch: seconds from its submission to here."""
-
-    @property
-    def pixels(self) -> int:
-        """Height times width, summed over the windows."""
-        return sum(piece.tile.window.pixels for piece in self.pieces)
 
 
 class Lane:
@@ -66,7 +63,9 @@ class Lane:
         self._interactive = Line(interactive)
         self._background = Line(background)
         self._may_overtake_pixels = _OVERTAKING * background.pixels
-        self._running: set[Batch] = set()
+        self.running = 0
+        """How many batches run."""
+        self._running_pixels = 0
         self._s_per_pixel: float | None = None
 
     @property
@@ -75,21 +74,16 @@ class Lane:
         return bool(self._interactive or self._background)
 
     @property
-    def running(self) -> int:
-        """How many batches run."""
-        return len(self._running)
-
-    @property
     def ready(self) -> bool:
         """Whether the next batch may begin now."""
         if not self.waiting or self.running >= self.model.session.at_once:
             return False
         line = self._next_line()
-        return not self._running or self._room_pixels(line) >= line.window_pixels
+        return not self.running or self._room_pixels(line) >= line.window_pixels
 
     def is_trifling(self, pixels: int) -> bool:
         """Whether nothing else is here and so many pixels take less than to wake a thread for them."""
-        alone = not self._running and not self.waiting and pixels <= _SMALL_WINDOW_PIXELS
+        alone = not self.running and not self.waiting and pixels <= _SMALL_WINDOW_PIXELS
         return alone and self._s_per_pixel is not None and pixels * self._s_per_pixel < _TURN_S
 
     def extend(self, submissions: Sequence[Submission], *, background: bool) -> None:
@@ -119,17 +113,20 @@ class Lane:
         waits_s = tuple(now_s - one.submitted_s for one in submissions if not one.begun)
         for submission in submissions:
             submission.begun = True
-        batch = Batch(pieces, one_thread, line is self._background, waits_s)
+        pixels = len(pieces) * pieces[0].tile.window.pixels
+        batch = Batch(pieces, pixels, one_thread, line is self._background, waits_s)
         if batch.background:
             self._may_overtake_pixels = _OVERTAKING * batch.pixels
         elif self._background:
             self._may_overtake_pixels -= batch.pixels
-        self._running.add(batch)
+        self.running += 1
+        self._running_pixels += batch.pixels
         return batch
 
     def end(self, batch: Batch) -> None:
         """Say that a batch is over."""
-        self._running.discard(batch)
+        self.running -= 1
+        self._running_pixels -= batch.pixels
 
     def learn_pace(self, pixels: int, processor_s: float) -> None:
         """Keep a running mean of what a pixel takes on one thread."""
@@ -153,7 +150,7 @@ class Lane:
         return min(ceil(windows / threads), portion), True
 
     def _room_pixels(self, line: Line) -> int:
-        return line.limits.pixels - sum(batch.pixels for batch in self._running)
+        return line.limits.pixels - self._running_pixels
 
     def _next_line(self) -> Line:
         background_has_turn = not self._interactive or self._may_overtake_pixels <= 0

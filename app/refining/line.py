@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
+from itertools import islice
+from math import inf
 
 from app.refining.limits import BatchLimits
 from app.refining.session import Pixels
@@ -32,36 +34,44 @@ class Line:
 
     def __init__(self, limits: BatchLimits) -> None:
         self.limits = limits
-        self._waiting: deque[Submission] = deque()
+        self._waiting: OrderedDict[Future[Pixels], Submission] = OrderedDict()
+        self._no_deadline_before_s = inf
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     def extend(self, submissions: Iterable[Submission]) -> None:
         """Put images at the end."""
-        self._waiting.extend(submissions)
+        for submission in submissions:
+            self._waiting[submission.future] = submission
+            if submission.deadline_s is not None:
+                self._no_deadline_before_s = min(self._no_deadline_before_s, submission.deadline_s)
 
     def take_all(self) -> list[Submission]:
         """Remove everything and hand it over."""
-        waiting, self._waiting = self._waiting, deque()
-        return list(waiting)
+        waiting = list(self._waiting.values())
+        self._waiting.clear()
+        return waiting
 
     def discard(self, future: Future[Pixels]) -> None:
         """Drop the image whose future this is; nothing happens when it does not wait any more."""
-        if any(submission.future is future for submission in self._waiting):
-            self._waiting = deque(one for one in self._waiting if one.future is not future)
+        self._waiting.pop(future, None)
 
     def take_expired(self, now_s: float) -> list[Submission]:
         """Remove the images whose deadline has passed and hand them over."""
-        expired = [submission for submission in self._waiting if submission.expired(now_s)]
+        if now_s < self._no_deadline_before_s:
+            return []
+        expired = [submission for submission in self._waiting.values() if submission.expired(now_s)]
         for submission in expired:
-            self._waiting.remove(submission)
+            del self._waiting[submission.future]
+        deadlines = (one.deadline_s for one in self._waiting.values() if one.deadline_s is not None)
+        self._no_deadline_before_s = min(deadlines, default=inf)
         return expired
 
     @property
     def window_pixels(self) -> int:
         """Pixels of one window of the next batch; something must wait."""
-        height, width = self._waiting[0].tile_shape
+        height, width = self._shape
         return height * width
 
     def count_windows(self, most: int) -> int:
@@ -76,20 +86,26 @@ class Line:
     def take(self, most: int) -> list[Piece]:
         """Take so many windows of the next batch's shape, or as many as wait."""
         batch: list[Piece] = []
-        sharing = deque(self._sharing())
+        sharing = deque(islice(self._sharing(), most))
         while sharing and len(batch) < most:
             submission = sharing.popleft()
             batch.append(Piece(submission, submission.take_tile()))
             if submission.waiting:
                 sharing.append(submission)
-        self._step_back({piece.submission for piece in batch})
+        self._step_back(dict.fromkeys(piece.submission for piece in batch))
         return batch
 
-    def _sharing(self) -> Iterator[Submission]:
-        shape = self._waiting[0].tile_shape
-        return (submission for submission in self._waiting if submission.tile_shape == shape)
+    @property
+    def _shape(self) -> tuple[int, int]:
+        return next(iter(self._waiting.values())).tile_shape
 
-    def _step_back(self, taken: set[Submission]) -> None:
-        stay = [submission for submission in self._waiting if submission not in taken]
-        back = [submission for submission in self._waiting if submission in taken and submission.waiting]
-        self._waiting = deque([*stay, *back])
+    def _sharing(self) -> Iterator[Submission]:
+        shape = self._shape
+        return (submission for submission in self._waiting.values() if submission.tile_shape == shape)
+
+    def _step_back(self, taken: Iterable[Submission]) -> None:
+        for submission in taken:
+            if submission.waiting:
+                self._waiting.move_to_end(submission.future)
+            else:
+                del self._waiting[submission.future]
