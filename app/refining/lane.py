@@ -44,8 +44,9 @@ class Lane:
 
     A model has as many threads as batches may run side by side (`RefinerSession.at_once`); each takes its
     share of what waits as soon as it is free. Small windows, and large ones of which there is one for
-    each thread, run on one thread of the processor each; a few large ones share all threads. What runs at
-    any time has no more pixels than the limit of one batch.
+    each thread, run on one thread of the processor each; a few large ones share all threads, interactive
+    ones also with background work, which is soon over. What runs at any time has no more pixels than the
+    limit of one batch.
 
     Interactive images go first, in batches of their own; background images have the turns at which nothing
     interactive waits. So that these are not starved by interactive images that never stop coming, they have
@@ -65,6 +66,7 @@ class Lane:
         self._may_overtake_pixels = _OVERTAKING * background.pixels
         self.running = 0
         """How many batches run."""
+        self._running_background = 0
         self._running_pixels = 0
         self._s_per_pixel: float | None = None
 
@@ -120,12 +122,14 @@ class Lane:
         elif self._background:
             self._may_overtake_pixels -= batch.pixels
         self.running += 1
+        self._running_background += batch.background
         self._running_pixels += batch.pixels
         return batch
 
     def end(self, batch: Batch) -> None:
         """Say that a batch is over."""
         self.running -= 1
+        self._running_background -= batch.background
         self._running_pixels -= batch.pixels
 
     def learn_pace(self, pixels: int, processor_s: float) -> None:
@@ -139,7 +143,8 @@ class Lane:
         at_once, window_pixels = self.model.session.at_once, line.window_pixels
         fitting = max(1, self._room_pixels(line) // window_pixels)
         windows = line.count_windows(fitting)
-        enough = windows + self.running >= at_once
+        beside = self.running if line is self._background else self.running - self._running_background
+        enough = windows + beside >= at_once
         if self.model.session.provider != CPU or (window_pixels > _SMALL_WINDOW_PIXELS and not enough):
             return windows, False
         threads = at_once - self.running

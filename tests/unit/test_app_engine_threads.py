@@ -127,6 +127,18 @@ def test_large_windows_have_a_thread_each_where_there_are_enough(make_engine, se
     assert sum(count for count, _ in kept) == 5
 
 
+def test_a_large_interactive_window_has_all_threads_although_background_work_runs(make_engine, served, runs):
+    engine, model = make_engine(), served(threads=2, radius=1)
+    kept, gate = runs(model), Gate()
+    engine.observe(lambda report: gate(report) if report.background else None)
+    background = engine.submit(model, blank(model, 35, 55), 0, background=True)
+    gate.await_first_batch()
+    results([engine.submit(model, blank(model, 90, 90), 0)])
+    gate.open()
+    results([background])
+    assert kept == [(1, True), (1, False)]
+
+
 @pytest.mark.usefixtures("always_worth_waking")
 @pytest.mark.parametrize("noise", [(0, 0), (1, 1)])
 def test_tiles_that_come_back_from_several_threads_make_the_whole(make_engine, served, noise):
