@@ -51,10 +51,11 @@ def open_services(settings: Settings) -> Iterator[Services]:
             settings.background_codec_threads or available_cores(), "background codec", _let_others_go_first
         )
         stack.callback(background_codecs.shutdown, wait=True, cancel_futures=True)
+        provider = choose_provider(settings.device)
         engine = Engine(settings)
         models = ModelRepository(
             settings.models,
-            choose_provider(settings.device),
+            provider,
             settings.threads,
             default_model=settings.default_model,
             on_retired=engine.release,
