@@ -18,6 +18,8 @@ _GRAIN_SIGMA = 1.5
 _SURROUND_SIGMAS = (2.5, 6.0)
 """The surroundings of a pixel for local contrast, px: within 5, about a stroke of print, and within 12."""
 _RGB: Final = 3
+_OPPONENT_WEIGHTS: Final = (3.0, 1.0, 1.0)
+"""Of lightness, red-green, blue-yellow: on average over three, lightness counts as much as in grey images."""
 _LARGEST_PRODUCT_PX: Final = 256
 """In larger images most of a matrix that sums up a small neighbourhood is zeros."""
 _CONTRAST_FLOOR = 0.05
@@ -102,7 +104,11 @@ class _LocalContrast(nn.Module):
         smooth: Tensor = self.without_grain(image)
         if self.in_colour:
             smooth = _opponent_colours(smooth)
-        return torch.cat([self._contrast(smooth, around) for around in self.surroundings], dim=1)
+        contrasts = [self._contrast(smooth, around) for around in self.surroundings]
+        if self.in_colour:
+            weights = smooth.new_tensor(_OPPONENT_WEIGHTS)[:, None, None]
+            contrasts = [weights * contrast for contrast in contrasts]
+        return torch.cat(contrasts, dim=1)
 
     def _contrast(self, smooth: Tensor, around: nn.Module) -> Tensor:
         centred: Tensor = smooth - around(smooth)

@@ -196,15 +196,13 @@ def test_local_contrast_lets_a_stain_look_real_and_no_colour_become_another() ->
     brown = stained((200, 200, 190), (190, 180, 215), (140, 110, 95))
     colourless = stained((200, 200, 190), (190, 180, 215), (105, 105, 110))
     real = distance("local_contrast", photographed, drawn)
-    assert real < 0.8 * distance("local_contrast", brown, drawn)
-    assert real < 0.8 * distance("local_contrast", colourless, drawn)
+    assert real < 0.9 * distance("local_contrast", brown, drawn)
+    assert real < 0.9 * distance("local_contrast", colourless, drawn)
 
 
-def test_local_contrast_of_grey_in_three_channels_is_that_of_grey() -> None:
-    transforms = (make_feature_transform("local_contrast", channels) for channels in (1, 3))
-    (alone,), (threefold,) = (
-        transform(printed_strokes().expand(-1, channels, -1, -1))
-        for transform, channels in zip(transforms, (1, 3), strict=True)
-    )
-    torch.testing.assert_close(threefold[:, ::3], alone)
-    torch.testing.assert_close(threefold[:, 1::3], torch.zeros_like(alone), atol=1e-5, rtol=0)
+def test_grey_images_in_three_channels_are_as_far_apart_as_grey_ones() -> None:
+    strokes = printed_strokes()
+    moved = strokes.roll(2, dims=3)
+    alone = distance("local_contrast", moved, strokes)
+    threefold = [image.expand(-1, 3, -1, -1) for image in (moved, strokes)]
+    assert distance("local_contrast", *threefold) == pytest.approx(alone, rel=1e-5)
