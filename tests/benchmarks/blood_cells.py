@@ -1,4 +1,4 @@
-"""Makes a set in colour that no setting was chosen on: drawn blood cells against photographs of smears.
+"""Makes a set in colour, drawn blood cells against photographs of smears, to try the defaults on.
 
     git clone https://github.com/Shenggan/BCCD_Dataset
     python tests/benchmarks/blood_cells.py BCCD_Dataset blood                # an empty folder, or none yet
