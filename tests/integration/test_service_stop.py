@@ -51,14 +51,15 @@ def test_the_greeting_names_models_device_and_address(tmp_path: Path, write_mode
 def test_requests_in_flight_are_answered_before_the_end(
     tmp_path: Path, write_model: Callable, picture_png: bytes
 ) -> None:
-    write_model(tmp_path, "slow", work=300)
+    write_model(tmp_path, "slow", work=3000)
     with started(tmp_path) as (service, greeting), ThreadPoolExecutor(4) as clients:
         url = url_of(greeting)
         asked = [
             clients.submit(httpx.post, f"{url}/refine", files={"image": picture_png}, timeout=30)
             for _ in range(4)
         ]
-        while "simtrue_queue_images 0.0" in httpx.get(f"{url}/metrics").text:
+        while "simtrue_queue_images 4.0" not in httpx.get(f"{url}/metrics").text:
+            assert not any(answer.done() for answer in asked), "all four must be inside at once"
             time.sleep(0.005)
 
         service.send_signal(signal.SIGTERM)
