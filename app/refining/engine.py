@@ -129,9 +129,9 @@ class Engine:
             lane = self._lane_of(model)
             pixels = sum(submission.pixels for submission in taken)
             self._admission.admit(len(taken), pixels, background=background)
-            at_once = not background and lane.is_trifling(pixels)
+            run_here = not background and lane.is_trifling(pixels)
             lane.extend(taken, background=background)
-            batch = lane.take_batch(now_s) if at_once else None
+            batch = lane.take_batch(now_s) if run_here else None
             self._wake_if_ready(lane)
         for submission in taken:
             submission.future.add_done_callback(partial(self._settle, lane, submission.pixels, background))
