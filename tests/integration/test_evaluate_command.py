@@ -144,8 +144,11 @@ def test_with_a_task_every_arm_is_scored_and_what_estimators_say_is_compared(
     main(["evaluate", str(run.path), *QUICK, "--task", str(task)])
     kept = json.loads(run.evaluation.read_text())
     scores = kept["candidates"][0]["usefulness"]["scores"]
-    assert {(score["arm"], score["augmented"]) for score in scores} == {
-        (arm, augmented) for arm in ("synthetic", "refined", "both", "real") for augmented in (False, True)
+    assert {(score["arm"], score["augmentation"]) for score in scores} == {
+        (arm, augmentation)
+        for arm in ("synthetic", "refined", "both", "real")
+        for augmentation in ("none", "moves", "strong")
+        if (arm, augmentation) != ("both", "moves")
     }
     assert kept["candidates"][0]["preservation"]["regions_of"] == "boxes"
     assert kept["candidates"][0]["preservation"]["estimator"]["measure"]
@@ -188,7 +191,7 @@ def test_in_a_terminal_a_bar_says_what_is_measured(
     said = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().err)
     assert re.search(r"usefulness, synthetic, seed 0: accuracy [01]\.\d{4} \(\d+ s\)", said)
     # The bar is drawn ten times a second and when it ends: only its last state is sure to be seen.
-    assert re.search(r"18/19 .* usefulness, real, augmented, seed 0, .* left", said)
+    assert re.search(r"21/22 .* usefulness, real, augmented, seed 0, .* left", said)
 
 
 def test_a_run_and_its_exported_refiner_stand_side_by_side(

@@ -15,6 +15,7 @@ torch = pytest.importorskip("torch")
 from trainer.evaluation.alarms import alarms_of, run_alarms  # noqa: E402
 from trainer.evaluation.results import (  # noqa: E402
     Arm,
+    Augmentation,
     Estimate,
     EstimatorChange,
     Report,
@@ -54,7 +55,8 @@ def scores(**arms: tuple[float, ...]) -> dict[str, Any]:
     made = []
     for name, values in arms.items():
         arm: Arm = name.removesuffix("_augmented")  # type: ignore[assignment]
-        made.append(Score(arm, name.endswith("_augmented"), estimate(*values), {}))
+        augmentation: Augmentation = "strong" if name.endswith("_augmented") else "none"
+        made.append(Score(arm, augmentation, estimate(*values), {}))
     return {"scores": tuple(made)}
 
 

@@ -54,6 +54,8 @@ def test_a_card_gets_the_headlines_with_their_units_in_their_names(make_report: 
         "estimator_change_of_yaw_deg_median": 0.8,
         "accuracy_refined_augmented": 0.94,
         "gap_closed": 0.81,
+        "gap_closed_moved": 0.87,
+        "accuracy_refined_moved": 0.945,
         "gap_closed_deviation": 0.01,
     }
     assert {name: found[name] for name in wanted} == pytest.approx(wanted, abs=1e-6)
@@ -67,6 +69,7 @@ def test_the_terminal_shows_every_refiner_and_its_alarms(make_report: MakeReport
     shown = captured.get()
     assert "[bold]other" in shown.splitlines()[2]
     assert "warning: [bold]other: content is being erased" in shown
-    assert "gap closed" in shown
+    for name in ("gap closed ", "gap closed, moved", "gap closed, augmented"):
+        assert name in shown
     (judge,) = (line for line in shown.splitlines() if " judge " in line)
     assert judge.count("66.0") == 2

@@ -11,17 +11,18 @@ torch = pytest.importorskip("torch")
 
 from trainer.errors import DataError  # noqa: E402
 from trainer.evaluation.progress import Piece, Progress  # noqa: E402
+from trainer.evaluation.results import Augmentation  # noqa: E402
 from trainer.evaluation.usefulness import trials  # noqa: E402
 from trainer.evaluation.usefulness.augmentation import draw_moves, restyle  # noqa: E402
 from trainer.evaluation.usefulness.boxes import Boxes, box_iou  # noqa: E402
 from trainer.evaluation.usefulness.change import _halves, measure_estimator_change  # noqa: E402
-from trainer.evaluation.usefulness.frame import Frame  # noqa: E402
+from trainer.evaluation.usefulness.frame import Frame, to_float  # noqa: E402
 from trainer.evaluation.usefulness.keypoints import Keypoints  # noqa: E402
 from trainer.evaluation.usefulness.kinds import estimation_for  # noqa: E402
 from trainer.evaluation.usefulness.learning import Learning  # noqa: E402
 from trainer.evaluation.usefulness.segmentation import Segmentation  # noqa: E402
 from trainer.evaluation.usefulness.statistics import average_precision, estimate, rank_agreement, spearman  # noqa: E402
-from trainer.evaluation.usefulness.training import Pool, ask, train  # noqa: E402
+from trainer.evaluation.usefulness.training import Pool, ask, augment, train  # noqa: E402
 from trainer.evaluation.usefulness.trials import Trials, gap_closed, score_by_group  # noqa: E402
 from trainer.labels.labels import Labels, labels_of  # noqa: E402
 from trainer.labels.regions import whole_images  # noqa: E402
@@ -57,13 +58,13 @@ def squares(seed: int, count: int = 48, channels: int = 1) -> tuple[Pixels, dict
     return images, {kind: labels_of(kind, array, kind) for kind, array in arrays.items()}
 
 
-def learnt(kind: str, updates: int, *, augmented: bool = False) -> dict[str, float]:
+def learnt(kind: str, updates: int, *, augmentation: Augmentation = "none") -> dict[str, float]:
     """The scores of an estimator trained on squares, on other squares."""
     (images, labels), (others, truth) = squares(0, 64), squares(1, 40)
     frame = Frame.of(images, 96)
     estimation = replace(estimation_for(labels[kind], frame), batch_size=16)  # type: ignore[type-var]
     pool = Pool(frame.take(images), estimation.targets(labels[kind]), np.arange(len(images)))
-    network = train(estimation, pool, 0, augmented=augmented, updates=updates, device=CPU)
+    network = train(estimation, pool, 0, augmentation=augmentation, updates=updates, device=CPU)
     return estimation.score(ask(estimation, network, frame.take(others), CPU), truth[kind])
 
 
@@ -84,7 +85,9 @@ def test_an_estimator_learns_its_kind_of_label(kind: str, metric: str, updates: 
 
 
 def test_the_same_seed_gives_the_same_estimator() -> None:
-    assert learnt("classification", 3, augmented=True) == learnt("classification", 3, augmented=True)
+    assert learnt("classification", 3, augmentation="strong") == learnt(
+        "classification", 3, augmentation="strong"
+    )
 
 
 @pytest.mark.parametrize("freedom", ["axes", "all"])
@@ -275,16 +278,44 @@ def test_a_trial_trains_every_arm_and_keeps_what_does_not_depend_on_the_refiner(
     setting, images = task()
     trials = Trials(setting, images, Learning(seeds=2, updates=2, variants=3))
     usefulness = trials.measure(lambda part, _seed: part, progress)
-    arms = [(score.arm, score.augmented) for score in usefulness.scores]
-    assert set(arms) == {(a, b) for a in ("synthetic", "refined", "both", "real") for b in (False, True)}
+    arms = [(score.arm, score.augmentation) for score in usefulness.scores]
+    augmentations = ("none", "moves", "strong")
+    every = {(a, b) for a in ("synthetic", "refined", "both", "real") for b in augmentations}
+    assert set(arms) == every - {("both", "moves")}
     scored = [piece for piece in told if piece.found is not None]
-    assert (len(arms), len(scored), usefulness.metric, usefulness.test_images) == (8, 16, "accuracy", 30)
-    plain = {score.arm: score.primary.values for score in usefulness.scores if not score.augmented}
+    assert (len(arms), len(scored), usefulness.metric, usefulness.test_images) == (11, 22, "accuracy", 30)
+    plain = {score.arm: score.primary.values for score in usefulness.scores if score.augmentation == "none"}
     assert plain["synthetic"] == plain["refined"], "an identity refiner gives the synthetic arm again"
     trials.measure(lambda part, _seed: 255 - part, progress)
-    again = [piece.what for piece in told if piece.found is not None][16:]
-    assert len(again) == 8, "synthetic and real were known"
+    again = [piece.what for piece in told if piece.found is not None][22:]
+    assert len(again) == 10, "synthetic and real were known"
     assert again[0] == "usefulness, refined, seed 0"
+
+
+def test_moves_alone_move_images_with_their_labels_and_change_no_light() -> None:
+    images, labels = squares(3)
+    estimation = estimation_for(labels["keypoints"], Frame.of(images, 96))
+    shown, targets = to_float(Frame.of(images, 96).take(images), CPU), estimation.targets(labels["keypoints"])
+    same, points = augment(estimation, shown, targets, 0, 0, augmentation="none")
+    assert torch.equal(same, shown)
+    assert torch.equal(points, targets)
+    moved, points = augment(estimation, shown, targets, 0, 0, augmentation="moves")
+    assert not torch.equal(points, targets)
+    assert moved.amin() >= shown.amin()
+    assert moved.amax() <= shown.amax()
+    strong, others = augment(estimation, shown, targets, 0, 0, augmentation="strong")
+    assert torch.allclose(others, points, rtol=0, atol=0, equal_nan=True), (
+        "strong augmentation moves an image as moves alone do"
+    )
+    assert not torch.equal(strong, moved)
+
+
+def test_where_labels_cannot_follow_a_move_none_is_tried() -> None:
+    setting, images = task("regression")
+    fixed = replace(setting, survives_moves=False)
+    usefulness = Trials(fixed, images, Learning(seeds=1, updates=1)).measure(lambda part, _seed: part)
+    assert {score.augmentation for score in usefulness.scores} == {"none", "strong"}
+    assert usefulness.gap_closed_moved is None
 
 
 def test_large_images_are_refined_part_by_part_with_the_noise_of_their_number(

@@ -8,6 +8,7 @@ from model.preservation.drift import MIN_STRUCTURE_KEPT
 from trainer.alarms import IDENTITY_LEVELS
 from trainer.evaluation.results import (
     Arm,
+    Augmentation,
     Estimate,
     EstimatorChange,
     Preservation,
@@ -162,9 +163,9 @@ def _no_gain(useful: Usefulness | None) -> str | None:
 
 def _no_better_than_augmentation(useful: Usefulness | None) -> str | None:
     """Augmentation costs nothing, so it is the rival; the refined images may be augmented, too."""
-    if useful is None or (rival := _score(useful, "synthetic", augmented=True)) is None:
+    if useful is None or (rival := _score(useful, "synthetic", "strong")) is None:
         return None
-    refined = _score(useful, "refined", augmented=True) or _score(useful, "refined")
+    refined = _score(useful, "refined", "strong") or _score(useful, "refined")
     if refined is None:
         return None
     numbers = f"{useful.metric} {refined.mean:.3f} against {rival.mean:.3f}"
@@ -202,8 +203,8 @@ def _saturated(realism: Realism) -> str | None:
     )
 
 
-def _score(useful: Usefulness, arm: Arm, *, augmented: bool = False) -> Estimate | None:
+def _score(useful: Usefulness, arm: Arm, augmentation: Augmentation = "none") -> Estimate | None:
     scores: tuple[Score, ...] = useful.scores
     return next(
-        (score.primary for score in scores if score.arm == arm and score.augmented == augmented), None
+        (score.primary for score in scores if score.arm == arm and score.augmentation == augmentation), None
     )

@@ -19,7 +19,7 @@ from trainer.evaluation.realism import FEWEST_IMAGES, RealismSettings, measure_r
 from trainer.evaluation.results import CandidateResult, EstimatorChange, Realities
 from trainer.evaluation.usefulness.change import measure_estimator_change
 from trainer.evaluation.usefulness.learning import QUICK, Learning
-from trainer.evaluation.usefulness.trials import Trials
+from trainer.evaluation.usefulness.trials import SHARED_ARMS, Trials, plan_trials
 from trainer.labels.regions import Regions, whole_images
 from trainer.labels.task import Task
 from trainer.sampling import stream_seed
@@ -129,8 +129,8 @@ def refiner_works(plan: Plan, task: Task | None, *, first: bool) -> list[Work]:
     works: list[Work] = ["refining", *_judges(plan), "preservation"]
     if task is None:
         return works
-    arms = 2 + first * (1 + (task.upper_bound is not None))
-    trials: list[Work] = ["estimator"] * (2 * arms * _learning(plan).seeds)
+    arms = [arm for arm, _ in plan_trials(task) if first or arm not in SHARED_ARMS]
+    trials: list[Work] = ["estimator"] * (len(arms) * _learning(plan).seeds)
     return [*works, "estimator", "estimator", "variants", *trials]
 
 

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from trainer.evaluation.html.overview import headline
 from trainer.evaluation.html.text import NOTHING, gap, metric_unit, number, spread
-from trainer.evaluation.results import CandidateResult, Estimate, Realism, Realities, Report
+from trainer.evaluation.results import Augmentation, CandidateResult, Estimate, Realism, Realities, Report
 
 
 def print_report(report: Report, console: Console) -> None:
@@ -87,9 +87,13 @@ def _usefulness(result: CandidateResult) -> dict[str, float]:
         return {}
     found = {}
     for score in useful.scores:
-        suffix = "_augmented" if score.augmented else ""
+        suffix = {"none": "", "moves": "_moved", "strong": "_augmented"}[score.augmentation]
         found[f"{_word(useful.metric)}_{score.arm}{suffix}"] = score.primary.mean
-    gaps = {"gap_closed": useful.gap_closed, "gap_closed_augmented": useful.gap_closed_augmented}
+    gaps = {
+        "gap_closed": useful.gap_closed,
+        "gap_closed_moved": useful.gap_closed_moved,
+        "gap_closed_augmented": useful.gap_closed_augmented,
+    }
     for name, closed in gaps.items():
         if closed is not None:
             found[name], found[f"{name}_deviation"] = closed.mean, closed.deviation
@@ -138,16 +142,22 @@ def _useful_rows(report: Report) -> list[tuple[str, ...]]:
     if (first := found[0]) is None:
         return []
 
-    def score(index: int, arm: str, *, augmented: bool) -> Estimate | None:
+    def score(index: int, arm: str, augmentation: Augmentation) -> Estimate | None:
         useful = found[index]
         scores = useful.scores if useful else ()
-        return next((s.primary for s in scores if s.arm == arm and s.augmented == augmented), None)
+        return next((s.primary for s in scores if s.arm == arm and s.augmentation == augmentation), None)
 
     rows, unit = [], metric_unit(first.metric)
-    for augmented in (False, True):
-        name = f"{first.metric}, augmented" if augmented else first.metric
-        refined = [spread(score(index, "refined", augmented=augmented), unit) for index in range(len(found))]
-        ends = [spread(score(0, arm, augmented=augmented), unit) for arm in ("synthetic", "real")]
-        rows.append((name, ends[0], *refined, ends[1]))
-    gaps = [gap(useful.gap_closed if useful else None) for useful in found]
-    return [*rows, ("gap closed", "0", *gaps, "1")] if any(told != NOTHING for told in gaps) else rows
+    kinds: tuple[tuple[Augmentation, str, str], ...] = (
+        ("none", "", "gap_closed"),
+        ("moves", ", moved", "gap_closed_moved"),
+        ("strong", ", augmented", "gap_closed_augmented"),
+    )
+    for augmentation, said, _ in kinds:
+        refined = [spread(score(index, "refined", augmentation), unit) for index in range(len(found))]
+        ends = [spread(score(0, arm, augmentation), unit) for arm in ("synthetic", "real")]
+        rows.append((f"{first.metric}{said}", ends[0], *refined, ends[1]))
+    for _, said, name in kinds:
+        gaps = [gap(getattr(useful, name) if useful else None) for useful in found]
+        rows.append((f"gap closed{said}", "0", *gaps, "1"))
+    return [row for row in rows if any(cell != NOTHING for cell in row[2:-1])]

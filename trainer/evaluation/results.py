@@ -128,6 +128,9 @@ class EstimatorChange:
 
 
 Arm = Literal["synthetic", "refined", "both", "real"]
+Augmentation = Literal["none", "moves", "strong"]
+"""What estimators see of an image: itself; itself shifted, scaled, turned and sheared a little, with its
+labels; that under other light, through other lenses and sensors, behind occluders."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,7 @@ class Score:
     """An estimator trained on one arm, tested on real labels: one value per seed."""
 
     arm: Arm
-    augmented: bool
+    augmentation: Augmentation
     primary: Estimate
     others: Mapping[str, Estimate]
 
@@ -152,8 +155,11 @@ class Usefulness:
     gap_closed: Estimate | None
     """(refined - synthetic) / (real - synthetic) without augmentation, a value per seed; None without
     an upper bound or where there is no gap to close."""
+    gap_closed_moved: Estimate | None
+    """The same with all three arms moved: without what the sets differ by in place and pose, which no refiner
+    that keeps labels can change. None, too, where labels cannot follow a move."""
     gap_closed_augmented: Estimate | None
-    """The same with all three arms augmented."""
+    """The same with all three arms strongly augmented."""
 
 
 @dataclass(frozen=True)

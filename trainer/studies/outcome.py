@@ -34,8 +34,10 @@ MEASURES: tuple[Measure, ...] = (
     Measure("change_of_255", "change, levels of 255"),
     Measure("estimator_change", "estimator, before against after"),
     Measure("score", "score on real labels"),
+    Measure("score_moved", "score, moved"),
     Measure("score_augmented", "score, augmented"),
     Measure("gap_closed", "gap closed"),
+    Measure("gap_closed_moved", "gap closed, moved"),
     Measure("gap_closed_augmented", "gap closed, augmented"),
     Measure("minutes", "minutes"),
 )
@@ -108,8 +110,8 @@ def arm_measures(usefulness: Usefulness | None, arm: str) -> dict[str, float]:
     """What training on one arm gives on real labels; nothing without a task or without that arm."""
     if usefulness is None:
         return {}
-    names = {False: "score", True: "score_augmented"}
-    return {names[score.augmented]: score.primary.mean for score in usefulness.scores if score.arm == arm}
+    names = {"none": "score", "moves": "score_moved", "strong": "score_augmented"}
+    return {names[score.augmentation]: score.primary.mean for score in usefulness.scores if score.arm == arm}
 
 
 def _preservation_measures(kept: Preservation, peak: int) -> dict[str, float]:
@@ -130,6 +132,10 @@ def _estimator_measures(change: EstimatorChange | None) -> dict[str, float]:
 def _usefulness_measures(useful: Usefulness | None) -> dict[str, float]:
     if useful is None:
         return {}
-    gaps = {"gap_closed": useful.gap_closed, "gap_closed_augmented": useful.gap_closed_augmented}
+    gaps = {
+        "gap_closed": useful.gap_closed,
+        "gap_closed_moved": useful.gap_closed_moved,
+        "gap_closed_augmented": useful.gap_closed_augmented,
+    }
     closed = {name: gap.mean for name, gap in gaps.items() if gap is not None}
     return {**arm_measures(useful, "refined"), **closed}

@@ -124,8 +124,9 @@ def _gap(candidate: CandidateResult) -> tuple[str, str]:
         real = any(score.arm == "real" for score in useful.scores)
         return NOTHING, "there is no gap to close" if real else NEEDS_REAL
     seeds = len(useful.gap_closed.values)
-    augmented = gap(useful.gap_closed_augmented)
-    return gap(useful.gap_closed), f"{seeds} seed{'s' * (seeds > 1)}; all augmented {augmented}"
+    others = {"moved": useful.gap_closed_moved, "augmented": useful.gap_closed_augmented}
+    told = "".join(f"; all {name} {gap(other)}" for name, other in others.items() if other is not None)
+    return gap(useful.gap_closed), f"{seeds} seed{'s' * (seeds > 1)}{told}"
 
 
 def _capital(sentence: str) -> str:

@@ -13,7 +13,7 @@ from trainer.evaluation.html.text import (
     number,
     spread,
 )
-from trainer.evaluation.results import Arm, Estimate, Preservation, Realism, Report, Usefulness
+from trainer.evaluation.results import Arm, Augmentation, Estimate, Preservation, Realism, Report, Usefulness
 
 
 @dataclass(frozen=True)
@@ -81,22 +81,29 @@ def _usefulness(report: Report) -> list[Row]:
         return []
     unit = metric_unit(first.metric)
 
-    def row(name: str, arm: Arm, *, augmented: bool, begins: bool = False) -> Row:
-        refined = [spread(_primary(useful, arm, augmented=augmented), unit) for useful in found]
-        ends = [spread(_primary(first, end, augmented=augmented), unit) for end in ("synthetic", "real")]
+    def row(name: str, arm: Arm, augmentation: Augmentation, *, begins: bool = False) -> Row:
+        refined = [spread(_primary(useful, arm, augmentation), unit) for useful in found]
+        ends = [spread(_primary(first, end, augmentation), unit) for end in ("synthetic", "real")]
         return Row(name, ends[0], refined, ends[1], begins)
 
     rows = [
-        row(first.metric, "refined", augmented=False, begins=True),
-        row(f"{first.metric}, with synthetic too", "both", augmented=False),
-        row(f"{first.metric}, augmented", "refined", augmented=True),
-        row(f"{first.metric}, augmented, with synthetic too", "both", augmented=True),
+        row(first.metric, "refined", "none", begins=True),
+        row(f"{first.metric}, with synthetic too", "both", "none"),
+        row(f"{first.metric}, moved", "refined", "moves"),
+        row(f"{first.metric}, augmented", "refined", "strong"),
+        row(f"{first.metric}, augmented, with synthetic too", "both", "strong"),
         Row(
             "gap closed",
             "0",
             [gap(useful.gap_closed if useful else None) for useful in found],
             "1",
             begins=True,
+        ),
+        Row(
+            "gap closed, all moved",
+            "0",
+            [gap(useful.gap_closed_moved if useful else None) for useful in found],
+            "1",
         ),
         Row(
             "gap closed, all augmented",
@@ -108,9 +115,9 @@ def _usefulness(report: Report) -> list[Row]:
     return [row for row in rows if any(cell != NOTHING for cell in row.refined)]
 
 
-def _primary(useful: Usefulness | None, arm: Arm, *, augmented: bool) -> Estimate | None:
+def _primary(useful: Usefulness | None, arm: Arm, augmentation: Augmentation) -> Estimate | None:
     scores = useful.scores if useful else ()
-    return next((s.primary for s in scores if s.arm == arm and s.augmented == augmented), None)
+    return next((s.primary for s in scores if s.arm == arm and s.augmentation == augmentation), None)
 
 
 def _two(quantiles: Mapping[str, float], one: str, other: str, unit: str) -> str:

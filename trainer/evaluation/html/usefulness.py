@@ -5,10 +5,16 @@ from collections.abc import Sequence
 from trainer.evaluation.html.charts import Mark, Row, dot_chart
 from trainer.evaluation.html.overview import look
 from trainer.evaluation.html.realism import chart
-from trainer.evaluation.html.text import NOTHING, counted, escape, gap, metric_unit, spread
-from trainer.evaluation.results import Report, Score, Usefulness
+from trainer.evaluation.html.text import counted, escape, gap, metric_unit, spread
+from trainer.evaluation.results import Augmentation, Report, Score, Usefulness
 
 LABELS = {"synthetic": "synthetic", "refined": "refined", "both": "both", "real": "real labels"}
+TITLES: dict[Augmentation, str] = {
+    "none": "Without augmentation",
+    "moves": "With small moves",
+    "strong": "With strong augmentation",
+}
+SUFFIXES: dict[Augmentation, str] = {"none": "", "moves": " + moves", "strong": " + augmentation"}
 
 
 def usefulness(report: Report) -> str:
@@ -20,12 +26,14 @@ def usefulness(report: Report) -> str:
             "(<code>--task</code>) networks are trained on the synthetic and on the refined images and "
             "tested on real ones.</p></section>"
         )
-    plots = "".join(_plot(report, first, augmented) for augmented in (False, True))
+    plots = "".join(_plot(report, first, augmentation) for augmentation in TITLES)
     return (
         "<section><h2>Is it useful?</h2><p class='how'>A network is trained on each kind of images and "
         f"tested on {counted(first.test_images)} real ones with labels: {escape(first.metric)}, higher is "
         "better. Every dot is a seed, the bar is mean ± standard deviation, the line is the bound that real "
-        "training labels give. A refiner that does not beat augmentation is not worth its cost.</p><div "
+        "training labels give. Small moves (shifts, scales, turns, with the labels) take away what the sets "
+        "differ by in place and pose, which a refiner that keeps labels cannot change: what is left is the "
+        "gap in looks. A refiner that does not beat strong augmentation is not worth its cost.</p><div "
         f"class='charts'>{plots}</div>{_table(report)}</section>"
     )
 
@@ -46,15 +54,15 @@ def _arms(report: Report) -> list[tuple[str, str, Score]]:
     return sorted(found, key=lambda arm: order.index(arm[2].arm))
 
 
-def _plot(report: Report, first: Usefulness, augmented: bool) -> str:
+def _plot(report: Report, first: Usefulness, augmentation: Augmentation) -> str:
     everything = _arms(report)
-    arms = [arm for arm in everything if arm[2].augmented == augmented]
+    arms = [arm for arm in everything if arm[2].augmentation == augmentation]
     if not arms:
         return ""
     unit = metric_unit(first.metric)
     rows = [_row(name, colour, score, unit) for name, colour, score in arms]
     marks = [Mark("real labels", score.primary.mean, "real") for _, _, score in arms if score.arm == "real"]
-    title = "With strong augmentation" if augmented else "Without augmentation"
+    title = TITLES[augmentation]
     reach = [value for _, _, score in everything for value in score.primary.values]
     drawing = dot_chart(f"{title}: {first.metric}", rows, marks, unit=unit, reach=reach)
     return chart(title, first.metric, drawing)
@@ -82,7 +90,7 @@ def _table(report: Report) -> str:
 
 def _table_row(arm: tuple[str, str, Score], metric: str, others: Sequence[str]) -> str:
     name, _, score = arm
-    suffix = " + augmentation" if score.augmented else ""
+    suffix = SUFFIXES[score.augmentation]
     cells = [spread(score.primary, metric_unit(metric))]
     cells += [spread(score.others.get(other), metric_unit(other)) for other in others]
     shown = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
@@ -92,8 +100,8 @@ def _table_row(arm: tuple[str, str, Score], metric: str, others: Sequence[str]) 
 def _gap(name: str, useful: Usefulness | None) -> str:
     if useful is None or useful.gap_closed is None:
         return ""
-    augmented = gap(useful.gap_closed_augmented)
-    tail = f"; with all three augmented {augmented}" if augmented != NOTHING else ""
+    others = {"moved": useful.gap_closed_moved, "augmented": useful.gap_closed_augmented}
+    tail = "".join(f"; with all three {name} {gap(other)}" for name, other in others.items() if other)
     return (
         f"<p>{escape(name)} closes <b>{gap(useful.gap_closed)}</b> of the gap, "
         f"(refined − synthetic) / (real − synthetic){tail}.</p>"

@@ -105,7 +105,7 @@ def _by_class(change: Change, truth: Labels) -> dict[str, float]:
 def _asked(estimation: Estimation, pool: Pool, views: Sequence[Tensor], learning: Learning) -> list[Answers]:
     device = torch.device(learning.device)
     updates = learning.updates or estimation.updates
-    network = train(estimation, pool, SEED, augmented=True, updates=updates, device=device)
+    network = train(estimation, pool, SEED, augmentation="strong", updates=updates, device=device)
     return [ask(estimation, network, view, device) for view in views]
 
 

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from trainer.evaluation.results import Augmentation
 from trainer.evaluation.usefulness.augmentation import draw_moves, restyle
 from trainer.evaluation.usefulness.estimation import Answers, Estimation
 from trainer.evaluation.usefulness.frame import to_float
@@ -32,14 +33,22 @@ class Pool:
 
 
 def train(
-    estimation: Estimation, pool: Pool, seed: int, *, augmented: bool, updates: int, device: torch.device
+    estimation: Estimation,
+    pool: Pool,
+    seed: int,
+    *,
+    augmentation: Augmentation,
+    updates: int,
+    device: torch.device,
 ) -> nn.Module:
     """Train a fresh network: AdamW, a short warm-up, a cosine down to 0; it comes back in eval mode."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(seed, "usefulness/weights"))
         network: nn.Module = estimation.network().to(device)
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        _learn(estimation, network.train(), pool, seed, augmented=augmented, updates=updates, device=device)
+        _learn(
+            estimation, network.train(), pool, seed, augmentation=augmentation, updates=updates, device=device
+        )
     return network.eval()
 
 
@@ -49,7 +58,7 @@ def _learn(
     pool: Pool,
     seed: int,
     *,
-    augmented: bool,
+    augmentation: Augmentation,
     updates: int,
     device: torch.device,
 ) -> None:
@@ -60,8 +69,7 @@ def _learn(
     for update in range(updates):
         rows = torch.from_numpy(pool.draws[sampler.indices(update, size)])
         images, targets = to_float(pool.images[rows], device), pool.targets[rows].to(device)
-        if augmented:
-            images, targets = augment(estimation, images, targets, seed, update)
+        images, targets = augment(estimation, images, targets, seed, update, augmentation=augmentation)
         loss = estimation.loss(network(images), targets)
         optimiser.zero_grad()
         torch.autograd.backward(loss)
@@ -71,14 +79,24 @@ def _learn(
 
 
 def augment(
-    estimation: Estimation, images: Tensor, targets: Tensor, seed: int, update: int
+    estimation: Estimation,
+    images: Tensor,
+    targets: Tensor,
+    seed: int,
+    update: int,
+    *,
+    augmentation: Augmentation,
 ) -> tuple[Tensor, Tensor]:
-    """Images [N, C, H, W] in [0, 1] and their targets as an augmented arm sees them."""
+    """Images [N, C, H, W] in [0, 1] and their targets as an arm with this augmentation sees them."""
+    if augmentation == "none":
+        return images, targets
     source = generator(seed, "usefulness/augmentation", update)
     moves = draw_moves(images, estimation.freedom, source)
     if moves is not None:
         images, targets = moves.images(images), estimation.move(targets, moves)
-    return restyle(images, estimation.largest_occluder, source), targets
+    if augmentation == "strong":
+        images = restyle(images, estimation.largest_occluder, source)
+    return images, targets
 
 
 @torch.no_grad()

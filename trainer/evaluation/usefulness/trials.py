@@ -12,7 +12,7 @@ from torch import Tensor
 from trainer.errors import DataError
 from trainer.evaluation.html.text import counted
 from trainer.evaluation.progress import Progress
-from trainer.evaluation.results import Arm, Estimate, Score, Usefulness
+from trainer.evaluation.results import Arm, Augmentation, Estimate, Score, Usefulness
 from trainer.evaluation.usefulness.estimation import Answers, Estimation
 from trainer.evaluation.usefulness.frame import Frame
 from trainer.evaluation.usefulness.kinds import estimation_for
@@ -31,6 +31,8 @@ MOST_PIXELS_AT_ONCE = 1 << 28
 """Of the synthetic images beside their refinements."""
 SHARED_ARMS: tuple[Arm, ...] = ("synthetic", "real")
 """What is trained without any refined image."""
+AUGMENTATIONS: tuple[Augmentation, ...] = ("none", "moves", "strong")
+SAID: dict[Augmentation, str] = {"none": "", "moves": ", moved", "strong": ", augmented"}
 SMALLEST_GAP = 0.005
 """Between real-supervised and synthetic, in the primary metric; below it, there is nothing to close."""
 
@@ -58,10 +60,10 @@ class Trials:
         self._real = None if task.upper_bound is None else self._upper_bound(task, task.upper_bound)
         self._task = task
         self._test = self._frame.take(task.test.images)
-        self._known: dict[tuple[Arm, bool], tuple[dict[str, float], ...]] = {}
+        self._known: dict[tuple[Arm, Augmentation], tuple[dict[str, float], ...]] = {}
 
     def measure(self, refine: Refine, progress: Progress | None = None) -> Usefulness:
-        """Train and test every arm, plain and augmented, with every seed; `progress` is told of each."""
+        """Train and test every arm with every augmentation and seed; `progress` is told of each."""
         progress = progress or Progress()
         progress.begin("variants", f"usefulness, refining {counted(len(self._rows))} images to learn from")
         variants = self._refined(refine)
@@ -71,9 +73,8 @@ class Trials:
         if self._real is not None:
             arms["real"] = self._real
         results = {
-            (arm, augmented): self._results(arm, estimation, pool, progress, augmented=augmented)
-            for augmented in (False, True)
-            for arm, (estimation, pool) in arms.items()
+            (arm, augmentation): self._results(arm, *arms[arm], augmentation, progress)
+            for arm, augmentation in plan_trials(self._task)
         }
         metric = self._estimation.metric
         primary = {
@@ -84,30 +85,36 @@ class Trials:
             metric,
             len(self._test),
             tuple(_score(*key, seeds) for key, seeds in results.items()),
-            gap_closed({arm: values for (arm, augmented), values in primary.items() if not augmented}),
-            gap_closed({arm: values for (arm, augmented), values in primary.items() if augmented}),
+            *(
+                gap_closed({arm: values for (arm, own), values in primary.items() if own == augmentation})
+                for augmentation in AUGMENTATIONS
+            ),
         )
 
     def _results(
-        self, arm: Arm, estimation: Estimation, pool: Pool, progress: Progress, *, augmented: bool
+        self, arm: Arm, estimation: Estimation, pool: Pool, augmentation: Augmentation, progress: Progress
     ) -> tuple[dict[str, float], ...]:
-        if (arm, augmented) in self._known:
-            return self._known[arm, augmented]
+        if (arm, augmentation) in self._known:
+            return self._known[arm, augmentation]
         results, shared = [], arm in SHARED_ARMS
         for seed in range(self._learning.seeds):
-            what = f"usefulness, {arm}{', augmented' if augmented else ''}, seed {seed}"
+            what = f"usefulness, {arm}{SAID[augmentation]}, seed {seed}"
             progress.begin("estimator", what, of_all=shared)
-            scores = self._result(estimation, pool, seed, augmented=augmented)
+            scores = self._result(estimation, pool, seed, augmentation)
             name, value = next(iter(scores.items()))
             progress.found(f"{name} {value:.4f}")
             results.append(scores)
         if shared:
-            self._known[arm, augmented] = tuple(results)
+            self._known[arm, augmentation] = tuple(results)
         return tuple(results)
 
-    def _result(self, estimation: Estimation, pool: Pool, seed: int, *, augmented: bool) -> dict[str, float]:
+    def _result(
+        self, estimation: Estimation, pool: Pool, seed: int, augmentation: Augmentation
+    ) -> dict[str, float]:
         updates = self._learning.updates or estimation.updates
-        network = train(estimation, pool, seed, augmented=augmented, updates=updates, device=self._device)
+        network = train(
+            estimation, pool, seed, augmentation=augmentation, updates=updates, device=self._device
+        )
         answers = ask(estimation, network, self._test, self._device)
         return score_by_group(estimation, answers, self._task.test)
 
@@ -177,6 +184,21 @@ def _mean_of_known(values: Sequence[float]) -> float:
     return float(np.mean(known)) if known else 0.0
 
 
+def plan_trials(task: Task) -> list[tuple[Arm, Augmentation]]:
+    """Every arm and augmentation in the order in which they are tried.
+
+    Moves alone are not tried where labels cannot follow one, and not on both kinds of images together.
+    """
+    own: tuple[Arm, ...] = ("synthetic", "refined", "both")
+    arms = own if task.upper_bound is None else (*own, "real")
+    return [
+        (arm, augmentation)
+        for augmentation in AUGMENTATIONS
+        for arm in arms
+        if augmentation != "moves" or (task.survives_moves and arm != "both")
+    ]
+
+
 def gap_closed(primary: dict[Arm, tuple[float, ...]]) -> Estimate | None:
     """(refined - synthetic) / (real - synthetic), a value per seed; None where there is no gap.
 
@@ -196,9 +218,9 @@ def gap_closed(primary: dict[Arm, tuple[float, ...]]) -> Estimate | None:
     return replace(closed, low=closed.mean - half, high=closed.mean + half)
 
 
-def _score(arm: Arm, augmented: bool, seeds: Sequence[dict[str, float]]) -> Score:
+def _score(arm: Arm, augmentation: Augmentation, seeds: Sequence[dict[str, float]]) -> Score:
     primary, *others = (estimate([scores[name] for scores in seeds]) for name in seeds[0])
-    return Score(arm, augmented, primary, dict(zip(list(seeds[0])[1:], others, strict=True)))
+    return Score(arm, augmentation, primary, dict(zip(list(seeds[0])[1:], others, strict=True)))
 
 
 def _sample(labels: Labels, most: int) -> NDArray[np.int64]:
