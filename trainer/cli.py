@@ -131,6 +131,12 @@ def _add_evaluate(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
         "--variants", type=int, default=2, metavar="N", help="refinements of an image to learn from [2]"
     )
     evaluate.add_argument(
+        "--updates",
+        type=int,
+        metavar="N",
+        help="updates of every estimator; more say whether they had converged [as its labels need]",
+    )
+    evaluate.add_argument(
         "--images",
         type=int,
         default=2000,
@@ -198,7 +204,9 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
     names = ("synthetic", "real", "resize", "crop", "window")
     given = {name: value for name in names if (value := getattr(arguments, name)) is not None}
-    plan = Plan(arguments.seeds, arguments.images, arguments.variants, arguments.quick)
+    plan = Plan(
+        arguments.seeds, arguments.images, arguments.variants, arguments.updates, quick=arguments.quick
+    )
     evaluate(
         Request(
             tuple(arguments.refiners),

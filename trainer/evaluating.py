@@ -39,6 +39,7 @@ from trainer.run_folder import RunFolder
 from trainer.sources import Reading
 
 MOST_VARIANTS = 64
+MOST_UPDATES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,8 @@ def _check(request: Request) -> None:
     plan = request.plan
     if not 1 <= plan.variants <= MOST_VARIANTS:
         raise ConfigError(f"--variants {plan.variants} is not between 1 and {MOST_VARIANTS}")
+    if plan.updates is not None and not 1 <= plan.updates <= MOST_UPDATES:
+        raise ConfigError(f"--updates {plan.updates} is not between 1 and {MOST_UPDATES}")
     if plan.seeds < 1 or plan.images < FEWEST_IMAGES:
         raise ConfigError(
             f"--seeds {plan.seeds} and --images {plan.images}: an evaluation needs at least 1 seed and "

@@ -156,6 +156,13 @@ def test_with_a_task_every_arm_is_scored_and_what_estimators_say_is_compared(
     assert "With strong augmentation" in run.report.read_text()
 
 
+def test_estimators_learn_as_long_as_asked_for(run: RunFolder) -> None:
+    task = write_task(run.path.parent.parent)
+    main(["evaluate", str(run.path), *QUICK, "--updates", "3", "--task", str(task)])
+    page = run.report.read_text()
+    assert "1 seed, 3 updates, 2 refinements of each" in page
+
+
 def test_every_piece_of_work_is_told_before_it_begins_with_how_many_there_are(
     run: RunFolder, exported: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -294,6 +301,7 @@ def test_what_cannot_be_evaluated_is_refused_in_a_sentence(
     assert "is no ONNX file that can be run" in refusal(capsys, bad)
     assert "at least 1 seed and 8 images" in refusal(capsys, ["evaluate", path, "--images", "4"])
     assert "--variants 0 is not between 1 and 64" in refusal(capsys, ["evaluate", path, "--variants", "0"])
+    assert "--updates 0 is not between 1 and 1000000" in refusal(capsys, ["evaluate", path, "--updates", "0"])
     assert "named twice" in refusal(capsys, ["evaluate", path, f"{path}/"])
     for flag in ("--json", "--html"):
         command = ["evaluate", path, flag, str(tmp_path / "nowhere" / "file")]

@@ -40,6 +40,8 @@ class Plan:
     """Of each set, for realism and preservation."""
     variants: int = 2
     """Refinements of every synthetic image that estimators learn from, where the refiner takes noise."""
+    updates: int | None = None
+    """Of every estimator; None: as many as its kind of label takes."""
     quick: bool = False
     """A first look: few images, short training."""
 
@@ -111,8 +113,9 @@ def _check(candidate: Candidate, data: TrainingData) -> None:
 
 def _learning(plan: Plan) -> Learning:
     if plan.quick:
-        return replace(QUICK, seeds=min(plan.seeds, QUICK.seeds))
-    return Learning(seeds=plan.seeds, variants=plan.variants)
+        quick = replace(QUICK, seeds=min(plan.seeds, QUICK.seeds))
+        return quick if plan.updates is None else replace(quick, updates=plan.updates)
+    return Learning(plan.seeds, plan.updates, variants=plan.variants)
 
 
 def _realism_settings(plan: Plan, images: int) -> RealismSettings:
@@ -245,10 +248,11 @@ def _words(ground: Ground, data: TrainingData) -> dict[str, str]:
         trained = min(int(task.labels.answers.sum()), learning.most_images)
         used["usefulness"] = (
             f"{counted(trained)} images to train on, {counted(len(task.test.images))} real ones to test on; "
-            f"{learning.seeds} seeds, {updates}"
+            f"{learning.seeds} seed{'s' * (learning.seeds > 1)}, {updates}, "
+            f"{learning.variants} refinements of each where they differ"
         )
         if (pooled := task.pooled()) is not None:
             used["boxes"] = pooled
-    if learning.updates is not None:
+    if settings.judging == QUICK_JUDGING:
         used["quick"] = "a first look with few images and short training; not for the record"
     return used
