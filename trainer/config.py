@@ -259,6 +259,15 @@ class TrainConfig(DataConfig):
     refiner_learning_rate: float = Field(
         2e-4, gt=0, le=10, description="learning rate of the refiner", json_schema_extra=OPTIMISER
     )
+    refiner_pace_limit: float = Field(
+        1.0,
+        ge=1,
+        le=100,
+        description="largest multiple of its learning rate that the refiner takes: it rises while the "
+        "discriminator tells more than 70 % of the patches right and nothing is lost beyond "
+        "preservation_budget, and falls back below 66 %; 1: the rate is fixed, as in the paper",
+        json_schema_extra=OPTIMISER,
+    )
     discriminator_learning_rate: float = Field(
         2e-4, gt=0, le=10, description="learning rate of the discriminator", json_schema_extra=OPTIMISER
     )

@@ -5,7 +5,7 @@ from torch import Tensor
 from trainer.errors import StoppedError
 from trainer.networks import set_learning_rates
 from trainer.recorder import Recorder
-from trainer.step import discriminator_step, refine, refiner_step, variety_step
+from trainer.step import Terms, discriminator_step, refine, refiner_step, variety_step
 from trainer.training import Training
 
 
@@ -37,14 +37,15 @@ def train(run: Training, recorder: Recorder | None) -> None:
 
     # Algorithm 1: K_g updates of R with D frozen, then K_d updates of D with R frozen.
     while clock.step < config.steps:
-        set_learning_rates(run.networks, config, clock.step)
+        set_learning_rates(run.networks, config, clock.step, run.pace.factor)
         for _ in range(config.refiner_updates_per_step):
             refined = _update_refiner(run, adversarial=True)
         reused = refined if config.reuse_refined else None
         for _ in range(config.discriminator_updates_per_step):
-            _update_discriminator(run, reused)
+            run.pace.add(_update_discriminator(run, reused))
             reused = None
         clock.step += 1
+        run.pace.step(clock.step, run.world, losing=run.regularization.raises > 0)
         _finish_step(run, recorder, "training", clock.step, config.steps)
 
 
@@ -71,8 +72,8 @@ def _update_refiner(run: Training, *, adversarial: bool) -> Tensor:
     return refined
 
 
-def _update_discriminator(run: Training, refined: Tensor | None = None) -> None:
-    """One update of D, on fresh refinements unless some are given."""
+def _update_discriminator(run: Training, refined: Tensor | None = None) -> Terms:
+    """One update of D, on fresh refinements unless some are given; returns its terms."""
     update = run.clock.discriminator_updates
     real = run.streams.discriminator_real.draw(update)
     if refined is None:
@@ -92,6 +93,7 @@ def _update_discriminator(run: Training, refined: Tensor | None = None) -> None:
         run.meters.add(variety_step(run.variety, run.objective, refined, real), run.clock.iteration + 1)
     run.clock.discriminator_updates += 1
     run.meters.add(terms, run.clock.iteration + 1)
+    return terms
 
 
 def _with_history(run: Training, refined: Tensor) -> Tensor:

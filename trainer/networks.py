@@ -104,14 +104,17 @@ def _variety(config: TrainConfig, channels: int) -> VarietyDiscriminator | None:
     return VarietyDiscriminator(channels, variety_group(config), config.discriminator_negative_slope)
 
 
-def set_learning_rates(networks: Networks, config: TrainConfig, step: int) -> None:
-    """Give every optimiser the rate of `step` (0 is the first step of Algorithm 1); all but R have D's."""
+def set_learning_rates(networks: Networks, config: TrainConfig, step: int, pace: float = 1.0) -> None:
+    """Give every optimiser the rate of `step` (0 is the first step of Algorithm 1); all but R have D's.
+
+    `pace` is a factor on that of R alone.
+    """
     dropped = 0 < config.learning_rate_drop_step <= step
     factor = config.learning_rate_drop_factor if dropped else 1.0
     if config.learning_rate_decay_share:
         factor *= min(1.0, (config.steps - step) / (config.learning_rate_decay_share * config.steps))
     for optimiser, rate in (
-        (networks.refiner_optimiser, config.refiner_learning_rate),
+        (networks.refiner_optimiser, config.refiner_learning_rate * pace),
         (networks.discriminator_optimiser, config.discriminator_learning_rate),
         (networks.noise_reader_optimiser, config.discriminator_learning_rate),
         (networks.variety_optimiser, config.discriminator_learning_rate),

@@ -68,7 +68,11 @@ class Recorder:
         if run.validator is None:
             return None
         found = run.validator.observe(run.ema.refiner, step)
-        numbers = {**asdict(found), "self_regularization_weight": run.regularization.weight}
+        numbers = {
+            **asdict(found),
+            "self_regularization_weight": run.regularization.weight,
+            "refiner_pace": run.pace.factor,
+        }
         self._write({"iteration": run.clock.iteration, "step": step, "validation": numbers})
         if self._tensorboard is not None:
             with telling(self._folder.tensorboard):

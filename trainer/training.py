@@ -23,6 +23,7 @@ from trainer.errors import ConfigError
 from trainer.hardware import Hardware
 from trainer.meters import Meters
 from trainer.networks import Networks, build_networks
+from trainer.pace import Pace
 from trainer.preservation_budget import Regularization
 from trainer.sampling import Sampler, Stream, draw_noise, generator
 from trainer.sources import Images
@@ -77,6 +78,7 @@ class Training:
     variety: Learner | None
     objective: Objective
     regularization: Regularization
+    pace: Pace
     streams: Streams
     history: HistoryBuffer | None
     ema: Ema
@@ -122,6 +124,7 @@ class Training:
             "meters": dict(self.meters.state_dict()),
             "alarms": dict(self.alarms.state_dict()),
             "regularization": self.regularization.state_dict(),
+            "pace": self.pace.state_dict(),
             "chosen": None if self.validator is None else self.validator.state_dict(),
             "clock": asdict(self.clock),
             "random": random_state(),
@@ -147,6 +150,7 @@ class Training:
         self.meters.load_state_dict(state["meters"])
         self.alarms.load_state_dict(state["alarms"])
         self.regularization.load_state_dict(state["regularization"])
+        self.pace.load_state_dict(state.get("pace"))
         if self.validator is not None:
             self.validator.load_state_dict(state.get("chosen"))
         for name, value in state["clock"].items():
@@ -173,6 +177,7 @@ def build_training(config: TrainConfig, data: TrainingData, world: World, hardwa
         variety=_optional(networks.variety, networks.variety_optimiser, world, device),
         objective=_objective(config, data, networks, world, hardware),
         regularization=Regularization.of(config.self_regularization_weight, config.preservation_budget),
+        pace=Pace.of(config.refiner_pace_limit, device),
         streams=_streams(config, data, world, device),
         history=_history(config),
         ema=ema,
