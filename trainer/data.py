@@ -31,6 +31,11 @@ class TrainingData:
     window: tuple[int, int]
     """Height and width of the images that the networks see, px."""
 
+    def common_part(self, most: int) -> tuple[int, int]:
+        """Height and width, px, that fit into all images: up to `most`, but no less than a window."""
+        height, width = common_size(self.synthetic, self.real)
+        return max(min(height, most), self.window[0]), max(min(width, most), self.window[1])
+
     @property
     def channels(self) -> int:
         """Channels of every image."""

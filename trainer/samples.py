@@ -8,7 +8,7 @@ from model.refiner import Refiner
 from trainer.batches import to_grey_levels, to_unit_range
 from trainer.data import TrainingData
 from trainer.grid import Row
-from trainer.sampling import Stream, stream_seed
+from trainer.sampling import Stream, draw_windows, stream_seed
 from trainer.sources import Images
 
 REFINED_AT_ONCE = 64
@@ -16,20 +16,33 @@ MOST_PIXELS_AT_ONCE = REFINED_AT_ONCE * 128 * 128
 """Of large images, fewer are refined at once: a layer has dozens of numbers for every pixel."""
 
 
+SHOWN_PX = 128
+"""Side of what a grid shows of larger images."""
+
+
 def sample_rows(refiner: Refiner, data: TrainingData, seed: int, columns: int) -> list[Row]:
-    """Rows synthetic, refined and real; always the same images for the same seed."""
-    synthetic = draw_images(data.synthetic, data.window, seed, "grid/synthetic", columns)
-    real = draw_images(data.real, data.window, seed, "grid/real", columns)
+    """Rows synthetic, refined and real; always the same images for the same seed.
+
+    Whole images, or a good part of them: in the small windows of training nobody knows what is seen.
+    """
+    size = data.common_part(SHOWN_PX)
+    synthetic = draw_images(data.synthetic, size, seed, "grid/synthetic", columns)
+    real = draw_images(data.real, size, seed, "grid/real", columns)
     refined = refine_levels(refiner, synthetic, seed)
     return [Row("synthetic", synthetic), Row("refined", refined), Row("real", real)]
 
 
 def draw_images(images: Images, window: tuple[int, int], seed: int, stream: Stream, count: int) -> Images:
-    """`count` different images of a set (fewer if it is smaller), their central windows: [n, H, W, C]."""
+    """`count` different images of a set (fewer if it is smaller), a window each: [n, H, W, C].
+
+    Windows lie anywhere, as in training: what an image shows may lie off its middle.
+    """
     rng = np.random.default_rng(stream_seed(seed, stream))
     chosen = np.sort(rng.permutation(len(images))[:count])
-    top, left = ((size - part) // 2 for size, part in zip(images.shape[1:3], window, strict=True))
-    return images[chosen][:, top : top + window[0], left : left + window[1]]
+    height, width = window
+    room = (images.shape[1] - height, images.shape[2] - width)
+    places = zip(chosen, draw_windows(seed, stream, 0, len(chosen), room), strict=True)
+    return np.stack([images[index, top : top + height, left : left + width] for index, (top, left) in places])
 
 
 @torch.no_grad()

@@ -117,9 +117,11 @@ def make_validator(data: TrainingData, seed: int) -> Validator | None:
     if min(data.window) < SMALLEST_PX:
         return None
     count = min(len(data.synthetic), len(data.real), IMAGES)
+    # Larger than the windows of training, which often show no more than the corner of a thing.
+    size = data.common_part(CELL_PX)
     return Validator(
-        draw_images(data.synthetic, data.window, seed, "validation/synthetic", count),
-        draw_images(data.real, data.window, seed, "validation/real", count),
+        draw_images(data.synthetic, size, seed, "validation/synthetic", count),
+        draw_images(data.real, size, seed, "validation/real", count),
         seed,
     )
 

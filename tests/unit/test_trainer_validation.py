@@ -8,7 +8,9 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
 from model.refiner import Refiner, RefinerConfig  # noqa: E402
-from trainer.validation import Validator, cells  # noqa: E402
+from trainer.data import TrainingData  # noqa: E402
+from trainer.samples import sample_rows  # noqa: E402
+from trainer.validation import CELL_PX, Validator, cells, make_validator  # noqa: E402
 
 pytestmark = pytest.mark.train
 
@@ -17,6 +19,15 @@ def squares(level: int, ink: int) -> np.ndarray:
     images = np.full((24, 32, 32, 1), level, np.uint8)
     for index, image in enumerate(images):
         image[6 + index % 8 : 18 + index % 8, 8:20] = ink
+    return images
+
+
+def off_the_middle(level: int, ink: int) -> np.ndarray:
+    """96x96 px, flat in the middle and along the borders, with a square in every corner."""
+    images = np.full((24, 96, 96, 1), level, np.uint8)
+    for top in (8, 64):
+        for left in (8, 64):
+            images[:, top : top + 24, left : left + 24] = ink
     return images
 
 
@@ -55,6 +66,22 @@ def test_the_measurement_sees_distance_and_erasing() -> None:
     near, far, erasing = (validator.observe(one, 1) for one in (NEAR, FAR, ERASING))
     assert near.sliced_wasserstein < far.sliced_wasserstein
     assert (near.lost_fraction, far.lost_fraction, erasing.lost_fraction) == (0.0, 0.0, 1.0)
+
+
+def test_what_lies_off_the_middle_of_large_images_is_measured() -> None:
+    synthetic, real = off_the_middle(60, 120), off_the_middle(160, 220)
+    validator = make_validator(TrainingData(synthetic, real, (32, 32)), seed=0)
+    assert validator is not None
+    assert validator.synthetic.shape == validator.real.shape == (24, CELL_PX, CELL_PX, 1)
+    assert validator.observe(ERASING, 1).lost_fraction == 1.0
+
+
+def test_a_grid_shows_images_and_not_the_small_windows_of_training() -> None:
+    synthetic, real = off_the_middle(60, 120), squares(160, 220)
+    rows = sample_rows(NEAR, TrainingData(synthetic, synthetic, (32, 32)), seed=0, columns=4)
+    assert [row.images.shape for row in rows] == [(4, 96, 96, 1)] * 3
+    rows = sample_rows(NEAR, TrainingData(synthetic, real, (32, 32)), seed=0, columns=4)
+    assert [row.images.shape for row in rows] == [(4, 32, 32, 1)] * 3
 
 
 def test_the_last_sound_refiner_is_handed_over() -> None:
