@@ -33,6 +33,11 @@ SENTENCES = {
         "content is being erased: more than 2 % of the measured regions moved or lost more than the service "
         "accepts; lower --preservation-budget, so that lambda rises sooner, or raise --content-balance-limit"
     ),
+    "lost_colours": (
+        "things take the colours of others: in more than 2 % of the measured regions colours cannot be told "
+        "apart as before; give the simulator the colours of the real images, as often as there, or raise "
+        "--self-regularization-weight"
+    ),
     "lost_content": (
         "the refiner loses the content: its edges are no longer those of the synthetic images, nor are the "
         "labels; raise --self-regularization-weight, or lower --preservation-budget or "
@@ -79,20 +84,22 @@ class Alarms:
                 due.append(Alarm(name, step, f"step {step}: {SENTENCES[name]}"))
         return due
 
-    def observe_validation(self, step: int, *, preserves: bool) -> list[Alarm]:
-        """The alarm that becomes due when refiners, measured without labels, go on losing content.
+    def observe_validation(self, step: int, beyond: Mapping[str, bool]) -> list[Alarm]:
+        """Alarms that become due when refiners, measured without labels, go on losing content or colours.
 
-        A single one may be followed by a higher lambda and a better one; the last of a run may not.
+        `beyond` tells by the name of its alarm whether a loss is too large. A single one may be followed by a
+        higher lambda and a better refiner; the last of a run may not.
         """
-        name = "erased_content"
-        if preserves:
-            self._since.pop(name, None)
-            return []
-        since = self._since.setdefault(name, step)
-        if name in self._told or (step < self.steps and step - since < self._patience()):
-            return []
-        self._told[name] = step
-        return [Alarm(name, step, f"step {step}: {SENTENCES[name]}")]
+        due = []
+        for name, lost in beyond.items():
+            if not lost:
+                self._since.pop(name, None)
+                continue
+            since = self._since.setdefault(name, step)
+            if name not in self._told and (step >= self.steps or step - since >= self._patience()):
+                self._told[name] = step
+                due.append(Alarm(name, step, f"step {step}: {SENTENCES[name]}"))
+        return due
 
     def _patience(self) -> int:
         return min(LONGEST_PATIENCE_STEPS, max(SHORTEST_PATIENCE_STEPS, self.steps // 4))

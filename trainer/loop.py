@@ -114,7 +114,7 @@ def _finish_step(run: Training, recorder: Recorder | None, phase: str, step: int
         run.meters.check(run.world)
     if phase == "training" and _due(step, last, config.validate_every):
         found = None if recorder is None else recorder.validate(run, step)
-        lost = run.world.from_main(None if found is None else found.lost_fraction)
+        lost = run.world.from_main(None if found is None else found.lost)
         if lost is not None:
             run.regularization.observe(lost)
     if log_due:

@@ -78,11 +78,12 @@ class Recorder:
             with telling(self._folder.tensorboard):
                 named = {f"validation/{name}": value for name, value in numbers.items()}
                 self._tensorboard.scalars(named, run.clock.iteration)
+        colours = f" and {found.colours_lost_fraction:.1%} of the colours" if run.data.channels == 3 else ""
         self._console.say(
             f"step {step}: patches {numbers['sliced_wasserstein']:.2f} levels from real, "
-            f"{numbers['lost_fraction']:.1%} of the content lost, lambda {run.regularization.weight:.3g}"
+            f"{found.lost_fraction:.1%} of the content{colours} lost, lambda {run.regularization.weight:.3g}"
         )
-        self._tell(run.alarms.observe_validation(step, preserves=found.preserves), run)
+        self._tell(run.alarms.observe_validation(step, found.beyond), run)
         return found
 
     def checkpoint(self, run: Training) -> None:

@@ -1,9 +1,10 @@
 """Owns the choice of the refiner that a run hands over: the last sound one.
 
 At regular steps the averaged refiner is measured on images drawn once per run, without any label: what became
-of the structure (the drift that the service reports), and how far its patches are from the real ones (sliced
-Wasserstein distance). The distance is a guard, not the goal: a fresh judge tells good refiners apart more
-finely than it does, and prefers later ones (EXPERIMENTS.md); but where a run goes wrong, it sees it.
+of the structure (the drift that the service reports) and of the colours, and how far its patches are from the
+real ones (sliced Wasserstein distance). The distance is a guard, not the goal: a fresh judge tells good
+refiners apart more finely than it does, and prefers later ones (EXPERIMENTS.md); but where a run goes wrong,
+it sees it.
 """
 
 import math
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from model.refiner import Refiner
 from trainer.data import TrainingData
+from trainer.evaluation.colours import colours_lost
 from trainer.evaluation.preservation import measure_preservation
 from trainer.evaluation.sliced_wasserstein import sliced_wasserstein
 from trainer.labels.regions import Regions
@@ -44,11 +46,26 @@ class Validation:
     """Regions that moved or lost more than the service accepts by default."""
     shift_px_p95: float
     structure_kept_median: float
+    colours_lost_fraction: float = 0.0
+    """Coloured regions whose colours cannot be told from those of others any more."""
+
+    @property
+    def lost(self) -> float:
+        """Share of the regions that lost structure, or colours, whichever is more."""
+        return max(self.lost_fraction, self.colours_lost_fraction)
+
+    @property
+    def beyond(self) -> dict[str, bool]:
+        """Of each kind of loss, by the name of its alarm, whether it is more than may be."""
+        return {
+            "erased_content": self.lost_fraction > MOST_LOST,
+            "lost_colours": self.colours_lost_fraction > MOST_LOST,
+        }
 
     @property
     def preserves(self) -> bool:
         """Whether hardly any content was lost."""
-        return self.lost_fraction <= MOST_LOST
+        return self.lost <= MOST_LOST
 
 
 @dataclass(frozen=True)
@@ -75,12 +92,14 @@ class Validator:
     def observe(self, refiner: Refiner, step: int) -> Validation:
         """Measure the refiner of `step`; it is chosen if it is sound, or if none was and it loses less."""
         refined = refine_levels(refiner, self.synthetic, self.seed)
-        kept = measure_preservation(self.synthetic, refined, cells(*self.synthetic.shape[:3]))
+        regions = cells(*self.synthetic.shape[:3])
+        kept = measure_preservation(self.synthetic, refined, regions)
         found = Validation(
             sliced_wasserstein(refined, self.real).mean,
             kept.lost_fraction,
             kept.shift_px["p95"],
             kept.structure_kept["median"],
+            colours_lost(self.synthetic, refined, regions),
         )
         if found.preserves:
             self.nearest = min(self.nearest, found.sliced_wasserstein)
@@ -94,7 +113,7 @@ class Validator:
             return True
         before = self.chosen.validation
         if not found.preserves:
-            return found.lost_fraction < before.lost_fraction
+            return found.lost < before.lost
         return not before.preserves or found.sliced_wasserstein <= SLACK * self.nearest
 
     def state_dict(self) -> dict[str, Any] | None:

@@ -12,6 +12,8 @@ HEALTHY = {
     "accuracy_on_refined": 0.71,
     "accuracy_on_real": 0.64,
 }
+SOUND = {"erased_content": False, "lost_colours": False}
+ERASING = {"erased_content": True, "lost_colours": False}
 
 
 def watch(steps: int, **changes: float) -> list[str]:
@@ -29,18 +31,28 @@ def test_a_healthy_run_is_left_in_peace() -> None:
 
 def test_content_that_goes_on_being_lost_is_told_once() -> None:
     alarms = Alarms(1000)
-    assert alarms.observe_validation(200, preserves=False) == []
-    assert alarms.observe_validation(400, preserves=True) == []
-    assert alarms.observe_validation(500, preserves=False) == []
-    (told,) = alarms.observe_validation(800, preserves=False)
+    assert alarms.observe_validation(200, ERASING) == []
+    assert alarms.observe_validation(400, SOUND) == []
+    assert alarms.observe_validation(500, ERASING) == []
+    (told,) = alarms.observe_validation(800, ERASING)
     assert (told.name, told.step) == ("erased_content", 800)
     assert "content is being erased" in told.sentence
-    assert alarms.observe_validation(900, preserves=False) == []
+    assert alarms.observe_validation(900, ERASING) == []
     assert [alarm.name for alarm in alarms.told()] == ["erased_content"]
 
 
 def test_content_lost_at_the_end_is_told() -> None:
-    assert [alarm.step for alarm in Alarms(1000).observe_validation(1000, preserves=False)] == [1000]
+    assert [alarm.step for alarm in Alarms(1000).observe_validation(1000, ERASING)] == [1000]
+
+
+def test_lost_colours_have_an_alarm_of_their_own() -> None:
+    alarms = Alarms(1000)
+    both = {"erased_content": True, "lost_colours": True}
+    assert alarms.observe_validation(500, both) == []
+    assert alarms.observe_validation(600, {**both, "erased_content": False}) == []
+    (told,) = alarms.observe_validation(800, both)
+    assert told.name == "lost_colours"
+    assert "colours" in told.sentence
 
 
 @pytest.mark.parametrize(

@@ -118,3 +118,33 @@ def test_large_images_are_measured_in_cells() -> None:
     found = cells(2, 100, 64)
     assert found.boxes.tolist() == [[0, 0, 64, 50], [0, 50, 64, 100]] * 2
     assert found.images.tolist() == [0, 0, 1, 1]
+
+
+def test_a_refiner_that_takes_colours_away_does_not_preserve() -> None:
+    def discs(one: tuple[int, int, int], other: tuple[int, int, int]) -> np.ndarray:
+        images = np.full((24, 32, 32, 3), 180, np.uint8)
+        images[::2, 8:24, 8:24], images[1::2, 8:24, 8:24] = one, other
+        return images
+
+    made = Refiner(RefinerConfig(channels=3, width=2, blocks=1, output="residual")).eval()
+    grey = Refiner(RefinerConfig(channels=3, width=6, blocks=1, output="residual")).eval()
+    with torch.no_grad():
+        for weight in [*made.parameters(), *grey.parameters()]:
+            weight.zero_()
+        # relu(x) and relu(-x) of every channel; what is added makes each the mean of the three.
+        for channel in range(3):
+            grey.first.weight[2 * channel, channel, 1, 1] = 1.0
+            grey.first.weight[2 * channel + 1, channel, 1, 1] = -1.0
+            for target in range(3):
+                change = 1 / 3 - (target == channel)
+                grey.last.weight[target, 2 * channel], grey.last.weight[target, 2 * channel + 1] = (
+                    change,
+                    -change,
+                )
+    validator = Validator(discs((60, 90, 200), (60, 170, 80)), discs((60, 90, 200), (60, 170, 80)), seed=0)
+    assert validator.observe(made, 1).colours_lost_fraction == 0.0
+    found = validator.observe(grey, 2)
+    assert (found.colours_lost_fraction, found.lost, found.preserves) == (1.0, 1.0, False)
+    assert found.beyond["lost_colours"]
+    assert validator.chosen is not None
+    assert validator.chosen.step == 1
