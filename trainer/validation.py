@@ -18,7 +18,6 @@ from torch import Tensor
 
 from model.refiner import Refiner
 from trainer.data import TrainingData
-from trainer.evaluation.colours import colours_lost
 from trainer.evaluation.preservation import measure_preservation
 from trainer.evaluation.sliced_wasserstein import sliced_wasserstein
 from trainer.labels.regions import Regions
@@ -92,14 +91,13 @@ class Validator:
     def observe(self, refiner: Refiner, step: int) -> Validation:
         """Measure the refiner of `step`; it is chosen if it is sound, or if none was and it loses less."""
         refined = refine_levels(refiner, self.synthetic, self.seed)
-        regions = cells(*self.synthetic.shape[:3])
-        kept = measure_preservation(self.synthetic, refined, regions)
+        kept = measure_preservation(self.synthetic, refined, cells(*self.synthetic.shape[:3]))
         found = Validation(
             sliced_wasserstein(refined, self.real).mean,
             kept.lost_fraction,
             kept.shift_px["p95"],
             kept.structure_kept["median"],
-            colours_lost(self.synthetic, refined, regions),
+            kept.colours_lost_fraction or 0.0,
         )
         if found.preserves:
             self.nearest = min(self.nearest, found.sliced_wasserstein)

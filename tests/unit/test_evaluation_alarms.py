@@ -181,3 +181,10 @@ def test_the_alarms_of_the_training_run_are_read_and_a_torn_last_line_is_not(tmp
     metrics.write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"iteration": 10, "ala')
     assert run_alarms(metrics) == ("while training, step 9: the refiner loses the content",)
     assert run_alarms(tmp_path / "none.jsonl") == ()
+
+
+def test_colours_that_are_lost_are_told(alarms: Callable[..., tuple[str, ...]]) -> None:
+    quiet = (alarms(preservation={"colours_lost_fraction": lost}) for lost in (None, 0.0, 0.02))
+    assert not any("colours" in sentence for told in quiet for sentence in told)
+    (sentence,) = [told for told in alarms(preservation={"colours_lost_fraction": 0.24}) if "colours" in told]
+    assert "24.0% of the boxes" in sentence

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from trainer.evaluation.colours import MIN_KEPT, colours_kept, colours_lost
+from trainer.evaluation.preservation import measure_preservation
 from trainer.labels.regions import Regions
 
 GREEN, BLUE, RED, YELLOW = (25, 140, 75), (32, 45, 155), (215, 40, 38), (235, 215, 40)
@@ -66,7 +67,15 @@ def test_all_colours_gone_are_all_lost() -> None:
 def test_without_colours_there_are_none_to_lose() -> None:
     grey = clipped(BEFORE.mean(axis=3, keepdims=True).repeat(3, axis=3))
     assert colours_lost(grey, BEFORE, REGIONS) == 0.0
-    assert colours_lost(grey[..., :1], BEFORE[..., :1], REGIONS) == 0.0
+    assert colours_lost(grey[..., :1], BEFORE[..., :1], REGIONS) is None
+    tiny = Regions("cells", np.array([[0, 0, 3, 3]], np.float32), np.zeros(1, np.int64))
+    assert colours_lost(BEFORE, BEFORE, tiny) == 0.0
+
+
+def test_the_report_of_what_was_preserved_has_it() -> None:
+    after = discs({BLUE: GREEN})
+    assert measure_preservation(BEFORE, after, REGIONS).colours_lost_fraction == 0.25
+    assert measure_preservation(BEFORE[..., :1], after[..., :1], REGIONS).colours_lost_fraction is None
 
 
 def test_deep_images_are_measured_on_the_same_scale() -> None:

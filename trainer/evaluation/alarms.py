@@ -46,6 +46,7 @@ def alarms_of(
     found = (
         _identity(preservation, peak),
         _erased(preservation),
+        _recoloured(preservation),
         _moved(preservation),
         _drifting(preservation.estimator),
         _no_gain(usefulness),
@@ -97,6 +98,16 @@ def _erased(kept: Preservation) -> str | None:
             "what the service lets pass; look at the worst ones below"
         )
     return None
+
+
+def _recoloured(kept: Preservation) -> str | None:
+    lost = kept.colours_lost_fraction
+    if lost is None or lost <= MOST_LOST:
+        return None
+    return (
+        f"colours are being lost: in {lost:.1%} of the {kept.regions_of} that have some, they can no longer "
+        "be told from others as before; where labels depend on colours, they no longer hold"
+    )
 
 
 def _moved(kept: Preservation) -> str | None:

@@ -27,17 +27,20 @@ Products = NDArray[np.float64]
 """[N, 2, 2]: mean products of two chroma planes with two others, for every region."""
 
 
-def colours_lost(synthetic: Images, refined: Images, regions: Regions) -> float:
-    """Share of the coloured regions of grey levels [N, H, W, C] whose colours were lost; 0 without any."""
+def colours_lost(synthetic: Images, refined: Images, regions: Regions) -> float | None:
+    """Share of the coloured regions of grey levels [N, H, W, C] whose colours were lost; 0 without any.
+
+    None where there are no three channels.
+    """
+    if synthetic.shape[3] != _RGB:
+        return None
     kept = colours_kept(synthetic, refined, regions)
     return float((kept < MIN_KEPT).mean()) if len(kept) else 0.0
 
 
 def colours_kept(synthetic: Images, refined: Images, regions: Regions) -> NDArray[np.float64]:
-    """How far the colours of each region that has some agree with those before: 0 to 1, [n]."""
+    """Of RGB images: how far the colours of each region that has some agree with those before: 0 to 1."""
     assert synthetic.shape == refined.shape, (synthetic.shape, refined.shape)
-    if synthetic.shape[3] != _RGB:
-        return np.zeros(0)
     before, across, after = _products(synthetic, refined, regions)
     coloured = before.trace(axis1=1, axis2=2) >= MIN_CHROMA_LEVELS**2
     before, across, after = before[coloured], across[coloured], after[coloured]

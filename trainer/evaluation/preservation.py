@@ -1,4 +1,4 @@
-"""Owns what refinement did to the content: how far structure moved, how much is left, how much changed."""
+"""Owns what refinement did to the content: how far structure moved, how much of it and of colours is left."""
 
 from collections.abc import Sequence
 
@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from model.preservation.drift import MAX_REGIONS, MAX_SHIFT_PX, MIN_STRUCTURE_KEPT, Box, Drift, measure
 from model.preservation.grey import grey_pair
+from trainer.evaluation.colours import colours_lost
 from trainer.evaluation.results import Histogram, Preservation, Region
 from trainer.labels.regions import Regions
 from trainer.samples import fitting_at_once
@@ -29,6 +30,7 @@ def measure_preservation(synthetic: Images, refined: Images, regions: Regions) -
     """
     assert synthetic.shape == refined.shape, (synthetic.shape, refined.shape)
     chosen = _chosen(len(regions))
+    colours = Regions(regions.of, regions.boxes[chosen], regions.images[chosen])
     drifts = _drifts(synthetic, refined, regions, chosen)
     measured = [(region, drift) for region, drift in drifts if drift.measured]
     shifts = np.array([d.shift_px for _, d in measured if d.shift_px is not None] or [0.0])
@@ -47,6 +49,7 @@ def measure_preservation(synthetic: Images, refined: Images, regions: Regions) -
         estimator=None,
         shift_histogram=_histogram(shifts, 0.0, max(2 * MAX_SHIFT_PX, float(shifts.max()))),
         kept_histogram=_histogram(kept, 0.0, 1.0),
+        colours_lost_fraction=colours_lost(synthetic, refined, colours),
     )
 
 

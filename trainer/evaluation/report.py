@@ -58,6 +58,8 @@ def metrics(realities: Realities, result: CandidateResult) -> dict[str, float]:
     found |= {f"shift_px_{name}": value for name, value in kept.shift_px.items()}
     found |= {f"structure_kept_{name}": value for name, value in kept.structure_kept.items()}
     found["lost_fraction"] = kept.lost_fraction
+    if kept.colours_lost_fraction is not None:
+        found["colours_lost_fraction"] = kept.colours_lost_fraction
     found["mean_absolute_change_levels"] = kept.mean_absolute_change_levels
     found["gradient_correlation"] = kept.gradient_correlation
     if kept.estimator is not None:
@@ -127,6 +129,9 @@ def _rows(report: Report) -> list[tuple[str, ...]]:
         ("structure left, median", "", *(_left(candidate) for candidate in found), ""),
         ("regions lost", "", *(number(c.preservation.lost_fraction, "%") for c in found), ""),
     ]
+    if any(c.preservation.colours_lost_fraction is not None for c in found):
+        lost = (number(c.preservation.colours_lost_fraction, "%") for c in found)
+        rows.append(("colours lost", "", *lost, ""))
     changes = [candidate.preservation.estimator for candidate in found]
     if (first := changes[0]) is not None:
         rows.append((first.measure, "", *(headline(change) if change else NOTHING for change in changes), ""))

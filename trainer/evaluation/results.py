@@ -103,6 +103,8 @@ class Preservation:
     """Of the displacements, px; the report draws it where there is one."""
     kept_histogram: Histogram | None = None
     """Of the structure left, 0 to 1."""
+    colours_lost_fraction: float | None = None
+    """Coloured regions whose colours cannot be told from those of others any more; None in grey images."""
 
 
 @dataclass(frozen=True)

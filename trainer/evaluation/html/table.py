@@ -69,6 +69,8 @@ def _preservation(report: Report) -> list[Row]:
         row("regions lost", lambda p: number(p.lost_fraction, "%")),
         row("mean change, levels", lambda p: number(p.mean_absolute_change_levels)),
     ]
+    if any(candidate.preservation.colours_lost_fraction is not None for candidate in report.candidates):
+        rows.insert(3, row("colours lost", lambda p: number(p.colours_lost_fraction, "%")))
     first = report.candidates[0].preservation.estimator
     if first is not None:
         rows.append(row(first.measure, lambda p: headline(p.estimator) if p.estimator else NOTHING))
