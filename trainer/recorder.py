@@ -79,9 +79,11 @@ class Recorder:
                 named = {f"validation/{name}": value for name, value in numbers.items()}
                 self._tensorboard.scalars(named, run.clock.iteration)
         colours = f" and {found.colours_lost_fraction:.1%} of the colours" if run.data.channels == 3 else ""
+        pace = f", refiner {run.pace.factor:.2g} times as fast" if run.config.refiner_pace_limit > 1 else ""
         self._console.say(
-            f"step {step}: patches {numbers['sliced_wasserstein']:.2f} levels from real, "
-            f"{found.lost_fraction:.1%} of the content{colours} lost, lambda {run.regularization.weight:.3g}"
+            f"step {step}: patches {found.sliced_wasserstein:.2f} levels from real (synthetic ones "
+            f"{run.validator.unrefined:.2f}), {found.lost_fraction:.1%} of the content{colours} lost, "
+            f"lambda {run.regularization.weight:.3g}{pace}"
         )
         self._tell(run.alarms.observe_validation(step, found.beyond), run)
         return found

@@ -10,6 +10,7 @@ it sees it.
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -87,6 +88,11 @@ class Validator:
     chosen: Chosen | None = field(default=None)
     nearest: float = field(default=math.inf)
     """The smallest distance to real of a refiner that preserves."""
+
+    @cached_property
+    def unrefined(self) -> float:
+        """Distance of the synthetic patches to the real ones: what the others are to be compared with."""
+        return sliced_wasserstein(self.synthetic, self.real).mean
 
     def observe(self, refiner: Refiner, step: int) -> Validation:
         """Measure the refiner of `step`; it is chosen if it is sound, or if none was and it loses less."""

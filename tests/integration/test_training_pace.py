@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,7 @@ def measured(run: RunFolder, name: str) -> list[float]:
 
 
 def test_the_refiner_gets_faster_where_it_lags_and_goes_on_from_where_it_was(
-    images: Path, monkeypatch: pytest.MonkeyPatch
+    images: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("trainer.pace.EVERY", 2)
     monkeypatch.setattr("trainer.pace.LAGS", 0.0)
@@ -66,6 +67,9 @@ def test_the_refiner_gets_faster_where_it_lags_and_goes_on_from_where_it_was(
 
     run = fit(images, steps=9, refiner_pace_limit=1.4)
     assert measured(run, "refiner_pace") == pytest.approx([1.1, 1.331, 1.4])
+    said = " ".join(capsys.readouterr().err.split())
+    assert re.search(r"step 9: patches \d+\.\d+ levels from real \(synthetic ones \d+\.\d+\), ", said)
+    assert "lambda 1, refiner 1.4 times as fast" in said
     main(["resume", str(run.path), "--steps", "12"])
     at_once = fit(images, steps=12, refiner_pace_limit=1.4)
     for name in ("refiner_pace", "sliced_wasserstein"):
