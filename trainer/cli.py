@@ -124,6 +124,7 @@ def _add_evaluate(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
     for setting in ("resize", "crop", "window"):
         text = f"{TrainConfig.model_fields[setting].description} [that of the run]"
         evaluate.add_argument(f"--{setting}", metavar="HEIGHTxWIDTH", help=text)
+    evaluate.add_argument("--threads", metavar="N", help="CPU threads of this process [all cores]")
     evaluate.add_argument(
         "--seeds", type=int, default=3, metavar="N", help="trainings of every estimator [3]"
     )
@@ -202,7 +203,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from trainer.evaluating import Request, evaluate
     from trainer.evaluation.evaluate import Plan
 
-    names = ("synthetic", "real", "resize", "crop", "window")
+    names = ("synthetic", "real", "resize", "crop", "window", "threads")
     given = {name: value for name in names if (value := getattr(arguments, name)) is not None}
     plan = Plan(
         arguments.seeds, arguments.images, arguments.variants, arguments.updates, quick=arguments.quick

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
 
+import torch
 from rich.console import Console as RichConsole
 from rich.progress import (
     BarColumn,
@@ -48,7 +49,8 @@ class Request:
 
     refiners: tuple[Path, ...]
     given: Mapping[str, str]
-    """Settings that say which images, where not those of the run: synthetic, real, resize, crop, window."""
+    """Settings that say which images, where not those of the run: synthetic, real, resize, crop, window; and
+    threads."""
     task: Path | None
     plan: Plan
     html: Path | None
@@ -64,6 +66,8 @@ def evaluate(request: Request) -> None:
     candidates = told_apart([load_candidate(path, console.say) for path in request.refiners])
     with tempfile.TemporaryDirectory() as cache:
         config = _config(request, candidates[0])
+        if "threads" in request.given and config.threads:
+            torch.set_num_threads(config.threads)
         data = read_images_of(config, Path(cache), console)
         task = read_task(request.task, config, data)
         if task is not None and (pooled := task.pooled()) is not None:

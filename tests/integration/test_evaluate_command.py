@@ -158,7 +158,9 @@ def test_with_a_task_every_arm_is_scored_and_what_estimators_say_is_compared(
 
 def test_estimators_learn_as_long_as_asked_for(run: RunFolder) -> None:
     task = write_task(run.path.parent.parent)
-    main(["evaluate", str(run.path), *QUICK, "--updates", "3", "--task", str(task)])
+    torch.set_num_threads(1)
+    main(["evaluate", str(run.path), *QUICK, "--updates", "3", "--threads", "2", "--task", str(task)])
+    assert torch.get_num_threads() == 2
     page = run.report.read_text()
     assert "1 seed, 3 updates, 2 refinements of each" in page
 
@@ -302,6 +304,7 @@ def test_what_cannot_be_evaluated_is_refused_in_a_sentence(
     assert "at least 1 seed and 8 images" in refusal(capsys, ["evaluate", path, "--images", "4"])
     assert "--variants 0 is not between 1 and 64" in refusal(capsys, ["evaluate", path, "--variants", "0"])
     assert "--updates 0 is not between 1 and 1000000" in refusal(capsys, ["evaluate", path, "--updates", "0"])
+    assert "--threads" in refusal(capsys, ["evaluate", path, "--threads", "many"])
     assert "named twice" in refusal(capsys, ["evaluate", path, f"{path}/"])
     for flag in ("--json", "--html"):
         command = ["evaluate", path, flag, str(tmp_path / "nowhere" / "file")]
