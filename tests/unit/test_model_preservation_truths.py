@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from model.preservation.drift import MAX_SHIFT_PX, MIN_STRUCTURE_KEPT, measure
+from model.preservation.drift import MAX_SHIFT_PX, MIN_LEAST_KEPT, MIN_STRUCTURE_KEPT, measure
 
 SIDE = 96
 YY, XX = np.mgrid[0:SIDE, 0:SIDE].astype(float)
@@ -168,3 +168,70 @@ def test_another_texture_is_not_taken_for_the_same_one():
     others = [measure(stored(textured(0)), stored(textured(seed)), BOXES) for seed in range(1, 5)]
     kept = [drift.structure_kept for drifts in others for drift in drifts]
     assert np.mean(np.array(kept) < MIN_STRUCTURE_KEPT) > 0.75
+
+
+def near(distance, width):
+    """1 where a soft-edged thing is, from the distance to its middle line or middle, px."""
+    return 1 / (1 + np.exp((distance - width) / 0.5))
+
+
+def stroke(x1, y1, x2, y2):
+    along = np.clip(((XX - x1) * (x2 - x1) + (YY - y1) * (y2 - y1)) / ((x2 - x1) ** 2 + (y2 - y1) ** 2), 0, 1)
+    return near(np.hypot(XX - x1 - along * (x2 - x1), YY - y1 - along * (y2 - y1)), 1.2)
+
+
+def die(missing=()):
+    """Dark on a brighter table, with five pips at the corners and in the middle."""
+    places = [(40, 40), (56, 40), (48, 48), (40, 56), (56, 56)]
+    pips = [near(np.hypot(XX - x, YY - y), 2.6) for i, (x, y) in enumerate(places) if i not in missing]
+    face = near(np.maximum(abs(XX - 48), abs(YY - 48)), 14)
+    return 185 - 125 * face + 150 * sum(pips, 0 * XX)
+
+
+def four(missing=()):
+    """A digit of three strokes."""
+    strokes = [stroke(46, 38, 40, 50), stroke(40, 50, 56, 50), stroke(52, 40, 52, 58)]
+    return 215 - 140 * np.max([ink for i, ink in enumerate(strokes) if i not in missing], axis=0)
+
+
+def nuclei(missing=()):
+    """Three bright ones side by side, each with some texture."""
+    places = [(36, 44), (50, 52), (62, 40)]
+    shine = 90 + 8 * np.sin(XX) * np.sin(YY)
+    drawn = [
+        near(np.hypot(XX - x, (YY - y) / 1.2), 5.5) for i, (x, y) in enumerate(places) if i not in missing
+    ]
+    return 30 + shine * sum(drawn)
+
+
+WITH_PARTS = {
+    "a pip": (die, (4,), (33, 33, 63, 63)),
+    "all pips": (die, (0, 1, 2, 3, 4), (33, 33, 63, 63)),
+    "a stroke": (four, (0,), (38, 36, 57, 60)),
+    "a nucleus": (nuclei, (1,), (30, 33, 68, 59)),
+}
+
+
+@pytest.mark.parametrize(("draw", "missing", "box"), WITH_PARTS.values(), ids=WITH_PARTS)
+def test_a_part_erased_within_a_region_is_found_although_most_of_the_region_is_kept(draw, missing, box):
+    region = SimpleNamespace(**dict(zip(("x1", "y1", "x2", "y2"), map(float, box), strict=True)))
+    for seed, change in enumerate((lambda image: image, *HARMLESS.values())):
+        for after, erased in ((draw(missing), True), (draw(), False)):
+            aged = stored(change(after) + grain(3, seed))
+            (drift,) = measure(stored(draw()), aged, [region])
+            assert drift.least_kept < MIN_LEAST_KEPT - 0.1 if erased else drift.least_kept > 0.6
+    (drift,) = measure(stored(draw()), stored(draw(missing)), [region])
+    assert drift.structure_kept > MIN_STRUCTURE_KEPT
+
+
+def test_texture_that_was_added_everywhere_does_not_erase_what_is_still_there():
+    region = SimpleNamespace(x1=33.0, y1=33.0, x2=63.0, y2=63.0)
+    (drift,) = measure(stored(die()), stored(die() + grain(12)), [region])
+    assert drift.least_kept > 0.7
+
+
+def test_where_no_part_stands_out_none_can_be_the_least_kept():
+    faint = 128 + 4 * np.sin(XX / 2)
+    (drift,) = measure(stored(faint), stored(faint), BOXES[4:5])
+    assert drift.measured
+    assert drift.least_kept is None
