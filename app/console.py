@@ -81,19 +81,21 @@ def refine_with_progress(
 
 def _report(settings: Settings, options: RefineOptions, plan: FolderPlan) -> SetReport:
     limits = options.thresholds
-    report = SetReport(limits.max_shift_px, limits.min_structure_kept, settings.max_pixels)
+    report = SetReport(
+        limits.max_shift_px, limits.min_structure_kept, limits.min_least_kept, settings.max_pixels
+    )
     for problem in plan.problems:
         report.complain("", problem)
     return report
 
 
 def _about(run: SetRun, plan: FolderPlan) -> dict[str, str]:
-    options = run.options
+    options, limits = run.options, run.options.thresholds
     return {
         "model": f"{run.model.name} v{run.model.version} on {run.model.provider}",
         "strength, seed": f"{options.strength:g}, {options.seed}",
-        "thresholds": f"moved at most {options.thresholds.max_shift_px:g} px, at least "
-        f"{options.thresholds.min_structure_kept:.0%} left; else {options.thresholds.below}",
+        "thresholds": f"moved at most {limits.max_shift_px:g} px, at least {limits.min_structure_kept:.0%} "
+        f"left and {limits.min_least_kept:.0%} where most was lost; else {limits.below}",
         "files": f"{len(plan.files)}",
     }
 

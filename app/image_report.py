@@ -17,6 +17,9 @@ class PreservationReport(BaseModel):
     dy: float | None = Field(description="How far it moved down, in px.")
     shift_px: float | None = Field(description="How far it moved, in px.")
     structure_kept: float | None = Field(description="How much of it is left, 0 (gone) to 1 (all there).")
+    least_kept: float | None = Field(
+        description="How much is left where most was lost, 0 to 1; null where no part of it stands out."
+    )
 
 
 class ImageReport(BaseModel):
@@ -73,6 +76,7 @@ def _preservation(entry: Preservation) -> PreservationReport:
         dy=rounded(drift.dy),
         shift_px=rounded(drift.shift_px),
         structure_kept=rounded(drift.structure_kept),
+        least_kept=rounded(drift.least_kept),
     )
 
 

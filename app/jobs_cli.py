@@ -90,6 +90,9 @@ WhenBelow = Annotated[
 ]
 MaxShift = Annotated[float | None, typer.Option(help="Farthest that structure may move, in px.")]
 MinKept = Annotated[float | None, typer.Option(help="Least share of structure to be left, 0 to 1.")]
+MinLeast = Annotated[
+    float | None, typer.Option(help="Least share to be left where most was lost; 0 does not look there.")
+]
 Format = Annotated[
     OutputFormat | None, typer.Option("--format", help="Format to write; none keeps that of each image.")
 ]
@@ -120,6 +123,7 @@ def submit(  # noqa: PLR0917 (typer makes each parameter a flag)
     below: WhenBelow = None,
     max_shift_px: MaxShift = None,
     min_structure_kept: MinKept = None,
+    min_least_kept: MinLeast = None,
     output_format: Format = None,
     archive: Archive = None,
     lock_class: LockClass = None,
@@ -148,7 +152,10 @@ def submit(  # noqa: PLR0917 (typer makes each parameter a flag)
         archive=archive,
         dry_run=dry_run or None,
         thresholds=_chosen(
-            below=below and below.value, max_shift_px=max_shift_px, min_structure_kept=min_structure_kept
+            below=below and below.value,
+            max_shift_px=max_shift_px,
+            min_structure_kept=min_structure_kept,
+            min_least_kept=min_least_kept,
         ),
         output=_chosen(format=output_format),
         lock=[{"annotations": lock_class}] if lock_class else None,

@@ -89,6 +89,12 @@ class _Limits(_Options):
     min_structure_kept: float = Field(
         default=_DEFAULTS.min_structure_kept, ge=0, le=1, description="Least share of structure to be left."
     )
+    min_least_kept: float = Field(
+        default=_DEFAULTS.min_least_kept,
+        ge=0,
+        le=1,
+        description="Least share to be left where most was lost; 0 does not look there.",
+    )
 
 
 class Thresholds(_Limits):
@@ -188,7 +194,7 @@ class JobOptions(_Refinement):
         return RefineOptions(
             **{name: getattr(self, name) for name in _Refinement.model_fields},
             thresholds=Thresholds(
-                max_shift_px=limits.max_shift_px, min_structure_kept=limits.min_structure_kept, below=below
+                **{name: getattr(limits, name) for name in _Limits.model_fields}, below=below
             ),
         )
 

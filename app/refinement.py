@@ -350,7 +350,7 @@ def _judge(job: ImageJob, prepared: Prepared, refined: Pixels) -> Decision[Pixel
         lambda strength: blend(original, refined, strength, prepared.locked),
         drifts_of,
         job.options.strength,
-        Thresholds(limits.max_shift_px, limits.min_structure_kept),
+        Thresholds(limits.max_shift_px, limits.min_structure_kept, limits.min_least_kept),
         limits.below,
     )
 

@@ -157,8 +157,9 @@ def _told(file: PlannedFile, image: RefinedImage) -> Refined:
 def _measured(one: Preservation) -> Measured:
     x1, y1, x2, y2 = (round(edge, 3) for edge in one.box)
     drift = one.drift
-    dx, dy, shift_px, kept = map(rounded, (drift.dx, drift.dy, drift.shift_px, drift.structure_kept))
-    return Measured(one.annotation, one.label, (x1, y1, x2, y2), dx, dy, shift_px, kept)
+    dx, dy, shift_px = map(rounded, (drift.dx, drift.dy, drift.shift_px))
+    kept, least = map(rounded, (drift.structure_kept, drift.least_kept))
+    return Measured(one.annotation, one.label, (x1, y1, x2, y2), dx, dy, shift_px, kept, least)
 
 
 def _digest(data: bytes) -> Digest:

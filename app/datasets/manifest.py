@@ -20,7 +20,8 @@ Action = Literal["refined", "copied", "edited", "dropped", "failed"]
 class Measured:
     """What became of the structure under one annotation; None where there was none to measure.
 
-    box: x1, y1, x2, y2 in px of the upright image.
+    box: x1, y1, x2, y2 in px of the upright image. least_kept: None also where no part stands out, and in
+    records from before it was measured.
     """
 
     annotation: int
@@ -30,6 +31,7 @@ class Measured:
     dy: float | None
     shift_px: float | None
     structure_kept: float | None
+    least_kept: float | None = None
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,7 @@ class SetReport:
 
     max_shift_px: float
     min_structure_kept: float
+    min_least_kept: float
     max_pixels: int
     fates: Counter[str] = field(default_factory=Counter)
     """Files by what became of them: a verdict, `copied`, `dropped`, `failed`."""
@@ -110,7 +111,10 @@ class SetReport:
         """1 where a threshold is reached, 0 where nothing changed."""
         lost = (1 - (region.structure_kept or 0.0)) / max(1 - self.min_structure_kept, 1e-6)
         moved = math.inf if region.shift_px is None else region.shift_px / max(self.max_shift_px, 1e-6)
-        return max(lost, moved)
+        erased = 0.0
+        if region.least_kept is not None:
+            erased = (1 - region.least_kept) / max(1 - self.min_least_kept, 1e-6)
+        return max(lost, moved, erased)
 
     def as_json(self) -> dict[str, object]:
         """The same as plain values, the worst first; without pictures."""
@@ -122,6 +126,7 @@ class SetReport:
             "thresholds": {
                 "max_shift_px": self.max_shift_px,
                 "min_structure_kept": self.min_structure_kept,
+                "min_least_kept": self.min_least_kept,
             },
             "measured": int(self._kept.sum()),
             "unmeasured": self.unmeasured,
@@ -261,6 +266,8 @@ def _histogram(counts: NDArray[np.int64], title: str, line: float) -> str:
 def _figure(shown: _Shown, pictures: Pictures, max_pixels: int) -> str:
     region = shown.region
     kept = f"{region.structure_kept or 0:.0%} left"
+    if region.least_kept is not None:
+        kept += f", {region.least_kept:.0%} where most was lost"
     moved = "place unknown" if region.shift_px is None else f"moved {region.shift_px:.2f} px"
     label = f" · {_text(region.label)}" if region.label else ""
     dropped = ", dropped" if shown.entry.action == "dropped" else ""

@@ -330,7 +330,8 @@ class Driver:
             "model": f"{model.name} v{model.version}",
             "strength, seed": f"{options.strength:g}, {options.seed}",
             "thresholds": f"moved at most {limits.max_shift_px:g} px, at least "
-            f"{limits.min_structure_kept:.0%} left; else {limits.below}",
+            f"{limits.min_structure_kept:.0%} left and {limits.min_least_kept:.0%} where most was lost; "
+            f"else {limits.below}",
             "files": f"{job.files}",
         }
         return {

@@ -95,7 +95,7 @@ class _Work:
     def write_papers(self, about: dict[str, str], max_pixels: int, problems: list[str]) -> None:
         """The manifest, and the report in both forms."""
         limits = self._request.options.thresholds
-        report = SetReport(limits.max_shift_px, limits.min_structure_kept, max_pixels)
+        report = SetReport(limits.max_shift_px, limits.min_structure_kept, limits.min_least_kept, max_pixels)
         for problem in problems:
             report.complain("", problem)
         with appearing(self._folder.manifest) as file:

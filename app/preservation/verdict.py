@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
-from model.preservation.drift import MAX_SHIFT_PX, MIN_STRUCTURE_KEPT, Drift
+from model.preservation.drift import MAX_SHIFT_PX, MIN_LEAST_KEPT, MIN_STRUCTURE_KEPT, Drift
 
 Verdict = Literal["accepted", "softened", "kept_original", "below_thresholds", "unchecked"]
 """accepted: everything measured is within the thresholds. softened: so at a lower strength. kept_original:
@@ -28,21 +28,25 @@ class Thresholds:
     """What counts as survived.
 
     max_shift_px: how far structure may move, >= 0. min_structure_kept: how much must be left, 0..1.
+    min_least_kept: how much where most was lost, 0..1; 0 does not look there.
     """
 
     max_shift_px: float = MAX_SHIFT_PX
     min_structure_kept: float = MIN_STRUCTURE_KEPT
+    min_least_kept: float = MIN_LEAST_KEPT
 
     def __post_init__(self) -> None:
         assert self.max_shift_px >= 0, self.max_shift_px
         assert 0 <= self.min_structure_kept <= 1, self.min_structure_kept
+        assert 0 <= self.min_least_kept <= 1, self.min_least_kept
 
     def hold_for(self, drift: Drift) -> bool:
         """Whether one drift is acceptable; one without structure is."""
         if drift.structure_kept is None:
             return True
         moved = drift.shift_px is not None and drift.shift_px > self.max_shift_px
-        return not moved and drift.structure_kept >= self.min_structure_kept
+        erased = drift.least_kept is not None and drift.least_kept < self.min_least_kept
+        return not moved and not erased and drift.structure_kept >= self.min_structure_kept
 
 
 @dataclass(frozen=True, slots=True)

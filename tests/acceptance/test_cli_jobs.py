@@ -112,8 +112,8 @@ def test_the_options_that_are_chosen_arrive_and_no_others(
 ) -> None:
     flags = (  # noqa: SIM905 (a command line is read as one)
         "--model noisy --strength 0.5 --seed 7 --variants 2 --include left/* --exclude x/* --lists *.txt "
-        "--below drop --max-shift-px 2 --min-structure-kept 0.25 --format png --archive tar.zst "
-        "--lock-class cat --lock-class dog --shared-look --dry-run"
+        "--below drop --max-shift-px 2 --min-structure-kept 0.25 --min-least-kept 0.1 --format png "
+        "--archive tar.zst --lock-class cat --lock-class dog --shared-look --dry-run"
     ).split()
 
     ended = run(url, "submit", folder, *flags)
@@ -122,7 +122,12 @@ def test_the_options_that_are_chosen_arrive_and_no_others(
     options = job["options"]
     assert (job["model"]["name"], job["archive"]) == ("noisy", "my set.tar")
     assert options["lock"] == [{"annotations": ["cat", "dog"]}]
-    assert options["thresholds"] == {"below": "drop", "max_shift_px": 2.0, "min_structure_kept": 0.25}
+    assert options["thresholds"] == {
+        "below": "drop",
+        "max_shift_px": 2.0,
+        "min_structure_kept": 0.25,
+        "min_least_kept": 0.1,
+    }
     wanted = {
         "strength": 0.5,
         "seed": 7,

@@ -134,7 +134,7 @@ ASKED: dict[str, dict[str, Any]] = {
     "variants": {"model": "noisy", "variants": 2},
     "dropped": {
         "model": "wide",
-        "thresholds": {"below": "drop", "max_shift_px": 0, "min_structure_kept": 1},
+        "thresholds": {"below": "drop", "max_shift_px": 0, "min_structure_kept": 1, "min_least_kept": 1},
         "lists": ["*.txt"],
     },
     "locked": {"lock": [{"annotations": ["cat"]}]},

@@ -62,7 +62,9 @@ def test_a_harmless_change_is_accepted_with_numbers_for_every_annotation(
     assert (first["annotation"], first["label"]) == (0, "disc")
     assert first["structure_kept"] > 0.9
     assert first["shift_px"] < 0.2
+    assert first["least_kept"] > 0.7
     assert (second["label"], second["structure_kept"], second["shift_px"]) == ("sky", None, None)
+    assert second["least_kept"] is None
 
 
 def test_lost_structure_is_softened_until_it_is_kept(client: httpx.Client, disc: bytes) -> None:
@@ -80,9 +82,12 @@ def test_the_original_comes_back_when_that_is_asked_for(client: httpx.Client, di
     assert base64.b64decode(refined["image"]) == disc
 
 
+ANYTHING = {"min_structure_kept": 0, "min_least_kept": 0, "max_shift_px": 100}
+
+
 def test_thresholds_of_the_caller_decide(client: httpx.Client, disc: bytes) -> None:
     report = refine(client, disc, "storm", thresholds={"below": "report"})
-    lenient = refine(client, disc, "storm", thresholds={"min_structure_kept": 0, "max_shift_px": 100})
+    lenient = refine(client, disc, "storm", thresholds=ANYTHING)
 
     assert (report["verdict"], report["strength_applied"]) == ("below_thresholds", 1)
     assert report["preservation"][0]["structure_kept"] < 0.6

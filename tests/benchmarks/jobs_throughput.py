@@ -260,7 +260,7 @@ def _finish(model: ServedModel, prepared: Any) -> bytes:
         lambda strength: blend(decoded.pixels, refined, strength, None),
         lambda picture: measure_drift(*grey_pair(decoded.pixels, picture), shapes) if shapes else (),
         1.0,
-        Thresholds(limits.max_shift_px, limits.min_structure_kept),
+        Thresholds(limits.max_shift_px, limits.min_structure_kept, limits.min_least_kept),
         limits.below,
     )
     return encode(decoded, decision.picture, format=None, quality=None).data

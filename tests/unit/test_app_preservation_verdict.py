@@ -8,6 +8,7 @@ KEPT = Drift(0, 0.9, 0.1, 0.0)
 LOST = Drift(1, 0.2, 0.0, 0.0)
 MOVED = Drift(2, 0.9, 1.2, 0.9)
 NOTHING = Drift(3, None)
+ERASED = Drift(4, 0.9, 0.1, 0.0, 0.1)
 
 
 def run(drifts_at, strength=1.0, when_below="soften"):
@@ -28,7 +29,7 @@ def test_an_image_whose_structure_is_kept_in_place_is_accepted():
     assert decision.drifts == (KEPT, NOTHING)
 
 
-@pytest.mark.parametrize("bad", [LOST, MOVED])
+@pytest.mark.parametrize("bad", [LOST, MOVED, ERASED])
 def test_one_bad_drift_is_enough_to_soften(bad):
     decision, _ = run(lambda s: [KEPT, bad if s > 0.3 else KEPT])
     assert decision.verdict == "softened"
@@ -70,6 +71,13 @@ def test_thresholds_are_inclusive_and_bounded():
     assert thresholds.hold_for(MOVED)
     assert not Thresholds(max_shift_px=1.49).hold_for(MOVED)
     assert thresholds.hold_for(Drift(0, 0.2))
-    for bad in ({"max_shift_px": -1}, {"min_structure_kept": 1.1}, {"max_shift_px": np.nan}):
+    assert not thresholds.hold_for(ERASED)
+    assert Thresholds(min_least_kept=0.1).hold_for(ERASED)
+    for bad in (
+        {"min_least_kept": -0.1},
+        {"max_shift_px": -1},
+        {"min_structure_kept": 1.1},
+        {"max_shift_px": np.nan},
+    ):
         with pytest.raises(AssertionError):
             Thresholds(**bad)

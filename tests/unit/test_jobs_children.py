@@ -99,7 +99,7 @@ def test_a_result_is_packed_from_bundles_and_from_what_was_unpacked(tmp_path: Pa
 
 def test_the_report_finds_the_pictures_of_every_chunk(tmp_path: Path) -> None:
     folder = JobFolder(tmp_path / "job")
-    region = Measured(0, None, (0, 0, 4, 4), 0.0, 0.0, 0.1, 0.5)
+    region = Measured(0, None, (0, 0, 4, 4), 0.0, 0.0, 0.1, 0.5, 0.3)
     measured = replace(MEASURED, verdict="accepted", preservation=(region,))
     for number, names in enumerate((("a.png", "b.png"), ("c.png",), ("d.png", "e.png"))):
         for name in names:
@@ -114,6 +114,19 @@ def test_the_report_finds_the_pictures_of_every_chunk(tmp_path: Path) -> None:
     afters = re.findall(r'alt="after" src="data:image/png;base64,([^"]*)', page)
     shown = [Image.open(io.BytesIO(b64decode(one))).getpixel((0, 0)) for one in afters]
     assert sorted(map(int, shown)) == [ord(name) for name in "abcde"]
+
+
+def test_a_record_from_before_the_least_kept_was_measured_is_still_read(tmp_path: Path) -> None:
+    folder = JobFolder(tmp_path / "job")
+    region = Measured(0, "eye", (0.0, 0.0, 4.0, 4.0), 0.0, 0.0, 0.1, 0.5)
+    told = replace(entry("a.png", "refined"), refined=replace(MEASURED, preservation=(region,)))
+    folder.write_done(0, [told])
+    record = folder.done(0).read_text()
+    assert ', "least_kept": null' in record
+
+    folder.done(0).write_text(record.replace(', "least_kept": null', ""))
+
+    assert list(folder.read_done(0)) == [told]
 
 
 def test_a_result_without_one_of_its_bundles_is_not_packed(tmp_path: Path) -> None:
