@@ -171,13 +171,13 @@ def test_small_pictures_are_enlarged_by_a_whole_factor_and_stay_whole() -> None:
 
 def test_a_region_is_cut_out_of_a_large_image_with_its_surroundings() -> None:
     before = noise(0, 1, 256)
-    (pair,) = worst_pairs(before, before, [Region(0, (100.0, 200.0, 110.0, 250.0), 0.5, 0.4)], [7])
+    (pair,) = worst_pairs(before, before, [Region(0, (100.0, 200.0, 110.0, 250.0), 0.5, 0.4, 0.2)], [7])
     height, width = pair.before.shape[:2]
     assert pair.box is not None
     x1, y1, x2, y2 = (int(edge) for edge in pair.box)
     np.testing.assert_array_equal(pair.before[y1:y2, x1:x2], before[0, 200:250, 100:110])
     assert (height, width) == (62, 32)
-    assert pair.captions == ("image 7", "40 % left, moved 0.50 px")
+    assert pair.captions == ("image 7", "40 % left (20 % where least), moved 0.50 px")
 
 
 def test_the_images_that_changed_most_come_first() -> None:

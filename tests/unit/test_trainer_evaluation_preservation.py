@@ -65,6 +65,20 @@ def test_the_erased_regions_are_counted_and_lead_the_worst() -> None:
     assert sum(kept.kept_histogram.counts[:8]) == 4
 
 
+def test_a_bar_erased_within_a_ring_is_lost_and_leads_the_worst() -> None:
+    barred = rings()
+    barred[:, 10:13, 8:15] = 80
+    refined = barred.copy()
+    refined[5] = rings()[5]
+    kept = measure_preservation(barred, refined, regions())
+    assert kept.lost_fraction == pytest.approx(1 / (2 * COUNT))
+    assert kept.worst[0].image == 5
+    assert kept.worst[0].structure_kept is not None
+    assert kept.worst[0].structure_kept > 0.6
+    assert kept.worst[0].least_kept is not None
+    assert kept.worst[0].least_kept < 0.3
+
+
 def test_without_labels_whole_images_are_measured_and_flat_ones_are_not() -> None:
     images = rings()
     images[5] = 90

@@ -95,6 +95,8 @@ def _cut_out(before: Images, after: Images, region: Region, name: int) -> Pair:
     part = slice(top, bottom), slice(left, right)
     shift = "not to be located" if region.shift_px is None else f"moved {region.shift_px:.2f} px"
     kept = "" if region.structure_kept is None else f"{100 * region.structure_kept:.0f} % left"
+    if region.least_kept is not None:
+        kept += f" ({100 * region.least_kept:.0f} % where least)"
     return Pair(
         before[part],
         after[part],

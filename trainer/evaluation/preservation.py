@@ -5,7 +5,15 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from model.preservation.drift import MAX_REGIONS, MAX_SHIFT_PX, MIN_STRUCTURE_KEPT, Box, Drift, measure
+from model.preservation.drift import (
+    MAX_REGIONS,
+    MAX_SHIFT_PX,
+    MIN_LEAST_KEPT,
+    MIN_STRUCTURE_KEPT,
+    Box,
+    Drift,
+    measure,
+)
 from model.preservation.grey import grey_pair
 from trainer.evaluation.colours import colours_lost
 from trainer.evaluation.results import Histogram, Preservation, Region
@@ -80,7 +88,8 @@ def _drifts(
 def _is_lost(drift: Drift) -> bool:
     """As the service decides by default."""
     moved = drift.shift_px is not None and drift.shift_px > MAX_SHIFT_PX
-    return moved or (drift.structure_kept is not None and drift.structure_kept < MIN_STRUCTURE_KEPT)
+    erased = drift.least_kept is not None and drift.least_kept < MIN_LEAST_KEPT
+    return moved or erased or (drift.structure_kept is not None and drift.structure_kept < MIN_STRUCTURE_KEPT)
 
 
 def _worst(regions: Regions, measured: Sequence[tuple[int, Drift]]) -> tuple[Region, ...]:
@@ -89,7 +98,8 @@ def _worst(regions: Regions, measured: Sequence[tuple[int, Drift]]) -> tuple[Reg
     def badness(found: tuple[int, Drift]) -> float:
         drift = found[1]
         lost = (1 - (drift.structure_kept or 0.0)) / (1 - MIN_STRUCTURE_KEPT)
-        return max(lost, (drift.shift_px or 0.0) / MAX_SHIFT_PX)
+        erased = 0.0 if drift.least_kept is None else (1 - drift.least_kept) / (1 - MIN_LEAST_KEPT)
+        return max(lost, erased, (drift.shift_px or 0.0) / MAX_SHIFT_PX)
 
     worst = sorted(measured, key=badness, reverse=True)[:WORST_SHOWN]
     return tuple(_region(regions, region, drift) for region, drift in worst)
@@ -97,7 +107,8 @@ def _worst(regions: Regions, measured: Sequence[tuple[int, Drift]]) -> tuple[Reg
 
 def _region(regions: Regions, index: int, drift: Drift) -> Region:
     x1, y1, x2, y2 = regions.boxes[index].tolist()
-    return Region(int(regions.images[index]), (x1, y1, x2, y2), drift.shift_px, drift.structure_kept)
+    image = int(regions.images[index])
+    return Region(image, (x1, y1, x2, y2), drift.shift_px, drift.structure_kept, drift.least_kept)
 
 
 def _quantiles(values: NDArray[np.float64], percents: dict[str, float]) -> dict[str, float]:

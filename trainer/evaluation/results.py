@@ -67,6 +67,8 @@ class Region:
     """x1, y1, x2, y2 in px, half-open."""
     shift_px: float | None
     structure_kept: float | None
+    least_kept: float | None = None
+    """The same where most was lost."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,8 @@ class Preservation:
     structure_kept: Mapping[str, float]
     """Quantiles of the structure left: `median`, `p05`, `min`."""
     lost_fraction: float
-    """Regions beyond the service's thresholds (moved by more than 1 px, or less than 0.6 left)."""
+    """Regions beyond the service's thresholds (moved by more than 1 px, less than 0.6 left, or less than 0.4
+    where most was lost)."""
     worst: tuple[Region, ...]
     """The regions that lost most, worst first; at most 12."""
     mean_absolute_change_levels: float

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from model.preservation.drift import MAX_SHIFT_PX, MIN_STRUCTURE_KEPT
+from model.preservation.drift import MAX_SHIFT_PX, MIN_LEAST_KEPT, MIN_STRUCTURE_KEPT
 from trainer.evaluation.html.charts import Mark, histogram_chart, swatch
 from trainer.evaluation.html.overview import headline, look
 from trainer.evaluation.html.pictures import Inline
@@ -27,8 +27,9 @@ def preservation(report: Report, pictures: Pictures, inline: Inline) -> str:
     return (
         "<section><h2>Are the labels still true?</h2><p class='how'>Under every annotation: how far the "
         "structure moved, and how much of it is left. Exposure and contrast do not count, only shape does. "
-        f"A region counts as lost when it moved by more than {MAX_SHIFT_PX:.0f} px or less than "
-        f"{number(MIN_STRUCTURE_KEPT, '%')} is left.</p>{''.join(parts)}</section>"
+        f"A region counts as lost when it moved by more than {MAX_SHIFT_PX:.0f} px, or less than "
+        f"{number(MIN_STRUCTURE_KEPT, '%')} is left, or less than {number(MIN_LEAST_KEPT, '%')} where "
+        f"most was lost.</p>{''.join(parts)}</section>"
     )
 
 
