@@ -122,12 +122,8 @@ def test_the_options_that_are_chosen_arrive_and_no_others(
     options = job["options"]
     assert (job["model"]["name"], job["archive"]) == ("noisy", "my set.tar")
     assert options["lock"] == [{"annotations": ["cat", "dog"]}]
-    assert options["thresholds"] == {
-        "below": "drop",
-        "max_shift_px": 2.0,
-        "min_structure_kept": 0.25,
-        "min_least_kept": 0.1,
-    }
+    limits = {"max_shift_px": 2.0, "min_structure_kept": 0.25, "min_least_kept": 0.1}
+    assert options["thresholds"] == {"below": "drop", **limits}
     wanted = {
         "strength": 0.5,
         "seed": 7,
