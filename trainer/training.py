@@ -183,10 +183,16 @@ def build_training(config: TrainConfig, data: TrainingData, world: World, hardwa
         ema=ema,
         meters=Meters((*REFINER_TERMS, *DISCRIMINATOR_TERMS, *VARIETY_TERMS), device),
         alarms=Alarms(config.steps),
-        validator=make_validator(data, config.seed) if config.validate_every and world.is_main else None,
+        validator=_validator(config, data, world),
         clock=Clock(),
         stopping=Stopping(),
     )
+
+
+def _validator(config: TrainConfig, data: TrainingData, world: World) -> Validator | None:
+    if not config.validate_every or not world.is_main:
+        return None
+    return make_validator(data, config.seed, config.preservation_budget)
 
 
 def random_state() -> dict[str, object]:

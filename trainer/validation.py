@@ -1,4 +1,4 @@
-"""Owns the choice of the refiner that a run hands over: the last sound one.
+"""Owns the choice of the refiner that a run hands over: the last sound one, if possible within the budget.
 
 At regular steps the averaged refiner is measured on images drawn once per run, without any label: what became
 of the structure (the drift that the service reports) and of the colours, and how far its patches are from the
@@ -85,6 +85,8 @@ class Validator:
     synthetic: Images
     real: Images
     seed: int
+    budget: float = MOST_LOST
+    """Share of regions that may be lost where there is a choice."""
     chosen: Chosen | None = field(default=None)
     nearest: float = field(default=math.inf)
     """The smallest distance to real of a refiner that preserves."""
@@ -95,7 +97,10 @@ class Validator:
         return sliced_wasserstein(self.synthetic, self.real).mean
 
     def observe(self, refiner: Refiner, step: int) -> Validation:
-        """Measure the refiner of `step`; it is chosen if it is sound, or if none was and it loses less."""
+        """Measure the refiner of `step`; it is chosen if it is sound, or if none was and it loses less.
+
+        One beyond the budget does not take the place of a sound one within it.
+        """
         refined = refine_levels(refiner, self.synthetic, self.seed)
         kept = measure_preservation(self.synthetic, refined, cells(*self.synthetic.shape[:3]))
         found = Validation(
@@ -118,7 +123,16 @@ class Validator:
         before = self.chosen.validation
         if not found.preserves:
             return found.lost < before.lost
-        return not before.preserves or found.sliced_wasserstein <= SLACK * self.nearest
+        if not before.preserves:
+            return True
+        if found.sliced_wasserstein > SLACK * self.nearest:
+            return False
+        # The last one may have begun to lose content with no step left for lambda to answer.
+        return found.lost <= self.budget or not self._within(before)
+
+    def _within(self, one: Validation) -> bool:
+        """Whether a refiner is sound and loses no more than the budget."""
+        return one.lost <= self.budget and one.sliced_wasserstein <= SLACK * self.nearest
 
     def state_dict(self) -> dict[str, Any] | None:
         """The choice so far, as tensors and plain values; None before the first."""
@@ -135,8 +149,8 @@ class Validator:
             self.chosen = Chosen(state["step"], Validation(**state["validation"]), dict(state["refiner"]))
 
 
-def make_validator(data: TrainingData, seed: int) -> Validator | None:
-    """For the images of a run, or None where they are too small to be compared."""
+def make_validator(data: TrainingData, seed: int, budget: float) -> Validator | None:
+    """For the images of a run and the budget of what may be lost; None where they are too small."""
     if min(data.window) < SMALLEST_PX:
         return None
     count = min(len(data.synthetic), len(data.real), IMAGES)
@@ -146,6 +160,7 @@ def make_validator(data: TrainingData, seed: int) -> Validator | None:
         draw_images(data.synthetic, size, seed, "validation/synthetic", count),
         draw_images(data.real, size, seed, "validation/real", count),
         seed,
+        budget,
     )
 
 

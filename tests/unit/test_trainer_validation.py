@@ -1,5 +1,8 @@
 """The choice of the refiner that a run hands over, without labels."""
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -8,7 +11,9 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
 from model.refiner import Refiner, RefinerConfig  # noqa: E402
+from trainer import validation  # noqa: E402
 from trainer.data import TrainingData  # noqa: E402
+from trainer.evaluation.results import Preservation  # noqa: E402
 from trainer.samples import sample_rows  # noqa: E402
 from trainer.validation import CELL_PX, Validator, cells, make_validator  # noqa: E402
 
@@ -70,7 +75,7 @@ def test_the_measurement_sees_distance_and_erasing() -> None:
 
 def test_what_lies_off_the_middle_of_large_images_is_measured() -> None:
     synthetic, real = off_the_middle(60, 120), off_the_middle(160, 220)
-    validator = make_validator(TrainingData(synthetic, real, (32, 32)), seed=0)
+    validator = make_validator(TrainingData(synthetic, real, (32, 32)), 0, 0.01)
     assert validator is not None
     assert validator.synthetic.shape == validator.real.shape == (24, CELL_PX, CELL_PX, 1)
     assert validator.observe(ERASING, 1).lost_fraction == 1.0
@@ -148,3 +153,31 @@ def test_a_refiner_that_takes_colours_away_does_not_preserve() -> None:
     assert found.beyond["lost_colours"]
     assert validator.chosen is not None
     assert validator.chosen.step == 1
+
+
+@pytest.mark.parametrize(
+    ("refiners", "lost", "wanted"),
+    [
+        ((NEAR, NEAR), (0.008, 0.016), 1),
+        ((NEAR, NEAR), (0.016, 0.008), 2),
+        ((NEAR, NEAR), (0.016, 0.016), 2),
+        ((FAR, BETTER), (0.0, 0.016), 2),
+        ((FAR, BETTER, NEAR), (0.0, 0.008, 0.016), 2),
+        ((NEAR, NEAR), (0.03, 0.016), 2),
+    ],
+)
+def test_one_beyond_the_budget_takes_the_place_of_none_that_is_within_it_and_sound(
+    refiners: tuple[Refiner, ...], lost: tuple[float, ...], wanted: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = validation.measure_preservation
+    losses = iter(lost)
+
+    def losing(*arguments: Any) -> Preservation:
+        return replace(measured(*arguments), lost_fraction=next(losses))
+
+    monkeypatch.setattr(validation, "measure_preservation", losing)
+    validator = Validator(squares(60, 120), squares(160, 220), seed=0, budget=0.01)
+    for step, one in enumerate(refiners, start=1):
+        validator.observe(one, step)
+    assert validator.chosen is not None
+    assert validator.chosen.step == wanted
