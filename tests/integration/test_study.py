@@ -180,11 +180,12 @@ def test_with_a_task_what_was_measured_without_is_measured_again_and_not_trained
     results = run_study(replace(asked, task=task))
 
     for outcome in results.outcomes:
-        assert {"score", "score_augmented", "estimator_change", "judge"} <= set(outcome.measures)
-        assert {"score", "score_augmented"} <= set(outcome.start)
+        scores = {"score", "score_moved", "score_augmented"}
+        assert {*scores, "estimator_change", "judge"} <= set(outcome.measures)
+        assert scores <= set(outcome.start)
     counts = re.findall(r"^\[(\d+)/(\d+)\] ", capsys.readouterr().err, re.MULTILINE)
     # Floor and start, then every run; estimators of synthetic images are trained with the first.
-    pieces = [4, 1 + 2 + 1 + 2 + 1 + 2 * 3, 1 + 2 + 1 + 2 + 1 + 2 * 2]
+    pieces = [4, 1 + 2 + 1 + 2 + 1 + 3 + 2 + 3, 1 + 2 + 1 + 2 + 1 + 2 + 1 + 2]
     assert counts == [(str(one + 1), str(total)) for total in pieces for one in range(total)]
 
 
