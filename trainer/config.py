@@ -339,8 +339,8 @@ class TrainConfig(DataConfig):
         ge=0,
         le=100_000_000,
         description="steps between measurements of realism and preservation, without labels; the last "
-        "sound one, if possible within preservation_budget, is what export and evaluate take; 0: they take the "
-        "very last",
+        "sound one, if possible within preservation_budget, is what export and evaluate take; 0: they take "
+        "the very last",
         json_schema_extra=LOGS,
     )
     checkpoint_every: int = Field(
