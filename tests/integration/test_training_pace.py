@@ -62,7 +62,7 @@ def test_the_refiner_gets_faster_where_it_lags_and_goes_on_from_where_it_was(
     monkeypatch.setattr("trainer.pace.EVERY", 2)
     monkeypatch.setattr("trainer.pace.LAGS", 0.0)
     monkeypatch.setattr("trainer.pace.KEEPS_UP", -1.0)
-    monkeypatch.setattr("trainer.preservation_budget.PATIENCE", 0)
+    monkeypatch.setattr("trainer.preservation_budget.PATIENCE", 0)  # whatever is lost, it does not slow down
     assert measured(fit(images, steps=9, refiner_pace_limit=1), "refiner_pace") == [1.0] * 3
 
     run = fit(images, steps=9, refiner_pace_limit=1.4)

@@ -7,14 +7,10 @@ from pathlib import Path
 from model.preservation.drift import MIN_STRUCTURE_KEPT
 from trainer.alarms import IDENTITY_LEVELS
 from trainer.evaluation.results import (
-    Arm,
-    Augmentation,
-    Estimate,
     EstimatorChange,
     Preservation,
     Realism,
     Realities,
-    Score,
     Usefulness,
 )
 
@@ -157,7 +153,7 @@ def _no_gain(useful: Usefulness | None) -> str | None:
             f"nothing is gained: trained on refined images, {useful.metric} on real ones is no better "
             f"({gap:.2f} of the gap closed)"
         )
-    synthetic, refined, real = (_score(useful, arm) for arm in ("synthetic", "refined", "real"))
+    synthetic, refined, real = (useful.primary(arm) for arm in ("synthetic", "refined", "real"))
     if synthetic and real and real.mean <= synthetic.mean:
         return (
             f"there is no gap to close: training on synthetic images gives {useful.metric} "
@@ -174,9 +170,9 @@ def _no_gain(useful: Usefulness | None) -> str | None:
 
 def _no_better_than_augmentation(useful: Usefulness | None) -> str | None:
     """Augmentation costs nothing, so it is the rival; the refined images may be augmented, too."""
-    if useful is None or (rival := _score(useful, "synthetic", "strong")) is None:
+    if useful is None or (rival := useful.primary("synthetic", "strong")) is None:
         return None
-    refined = _score(useful, "refined", "strong") or _score(useful, "refined")
+    refined = useful.primary("refined", "strong") or useful.primary("refined")
     if refined is None:
         return None
     numbers = f"{useful.metric} {refined.mean:.3f} against {rival.mean:.3f}"
@@ -211,11 +207,4 @@ def _saturated(realism: Realism) -> str | None:
     return (
         f"the judge is saturated: it tells {realism.judge.mean:.1%} of the refined images from real ones, so "
         "it says nothing of how far they are; read KID, patches and spectrum instead"
-    )
-
-
-def _score(useful: Usefulness, arm: Arm, augmentation: Augmentation = "none") -> Estimate | None:
-    scores: tuple[Score, ...] = useful.scores
-    return next(
-        (score.primary for score in scores if score.arm == arm and score.augmentation == augmentation), None
     )

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from trainer.evaluation.html.overview import headline
 from trainer.evaluation.html.text import NOTHING, gap, metric_unit, number, spread
-from trainer.evaluation.results import Augmentation, CandidateResult, Estimate, Realism, Realities, Report
+from trainer.evaluation.results import AUGMENTATIONS, ENDS, CandidateResult, Realism, Realities, Report
 
 
 def print_report(report: Report, console: Console) -> None:
@@ -89,15 +89,11 @@ def _usefulness(result: CandidateResult) -> dict[str, float]:
         return {}
     found = {}
     for score in useful.scores:
-        suffix = {"none": "", "moves": "_moved", "strong": "_augmented"}[score.augmentation]
-        found[f"{_word(useful.metric)}_{score.arm}{suffix}"] = score.primary.mean
-    gaps = {
-        "gap_closed": useful.gap_closed,
-        "gap_closed_moved": useful.gap_closed_moved,
-        "gap_closed_augmented": useful.gap_closed_augmented,
-    }
-    for name, closed in gaps.items():
+        name = f"{useful.metric} {score.arm} {AUGMENTATIONS[score.augmentation]}"
+        found[_word(name)] = score.primary.mean
+    for augmentation, closed in useful.gaps.items():
         if closed is not None:
+            name = _word(f"gap closed {AUGMENTATIONS[augmentation]}")
             found[name], found[f"{name}_deviation"] = closed.mean, closed.deviation
     return found
 
@@ -147,22 +143,16 @@ def _useful_rows(report: Report) -> list[tuple[str, ...]]:
     if (first := found[0]) is None:
         return []
 
-    def score(index: int, arm: str, augmentation: Augmentation) -> Estimate | None:
-        useful = found[index]
-        scores = useful.scores if useful else ()
-        return next((s.primary for s in scores if s.arm == arm and s.augmentation == augmentation), None)
-
     rows, unit = [], metric_unit(first.metric)
-    kinds: tuple[tuple[Augmentation, str, str], ...] = (
-        ("none", "", "gap_closed"),
-        ("moves", ", moved", "gap_closed_moved"),
-        ("strong", ", augmented", "gap_closed_augmented"),
-    )
-    for augmentation, said, _ in kinds:
-        refined = [spread(score(index, "refined", augmentation), unit) for index in range(len(found))]
-        ends = [spread(score(0, arm, augmentation), unit) for arm in ("synthetic", "real")]
-        rows.append((f"{first.metric}{said}", ends[0], *refined, ends[1]))
-    for _, said, name in kinds:
-        gaps = [gap(getattr(useful, name) if useful else None) for useful in found]
-        rows.append((f"gap closed{said}", "0", *gaps, "1"))
+    for augmentation, said in AUGMENTATIONS.items():
+        refined = [spread(one.primary("refined", augmentation) if one else None, unit) for one in found]
+        ends = [spread(first.primary(arm, augmentation), unit) for arm in ENDS]
+        rows.append((_named(first.metric, said), ends[0], *refined, ends[1]))
+    for augmentation, said in AUGMENTATIONS.items():
+        gaps = [gap(one.gaps[augmentation] if one else None) for one in found]
+        rows.append((_named("gap closed", said), "0", *gaps, "1"))
     return [row for row in rows if any(cell != NOTHING for cell in row[2:-1])]
+
+
+def _named(what: str, said: str) -> str:
+    return f"{what}, {said}" if said else what

@@ -136,6 +136,10 @@ Arm = Literal["synthetic", "refined", "both", "real"]
 Augmentation = Literal["none", "moves", "strong"]
 """What estimators see of an image: itself; itself shifted, scaled, turned and sheared a little, with its
 labels; that under other light, through other lenses and sensors, behind occluders."""
+AUGMENTATIONS: dict[Augmentation, str] = {"none": "", "moves": "moved", "strong": "augmented"}
+"""What names of scores and gaps have behind them."""
+ENDS: tuple[Arm, Arm] = ("synthetic", "real")
+"""Between these a refined arm lies."""
 
 
 @dataclass(frozen=True)
@@ -165,6 +169,20 @@ class Usefulness:
     that keeps labels can change. None, too, where labels cannot follow a move."""
     gap_closed_augmented: Estimate | None
     """The same with all three arms strongly augmented."""
+
+    @property
+    def gaps(self) -> dict[Augmentation, Estimate | None]:
+        """Every gap by what the estimators saw."""
+        return {
+            "none": self.gap_closed,
+            "moves": self.gap_closed_moved,
+            "strong": self.gap_closed_augmented,
+        }
+
+    def primary(self, arm: Arm, augmentation: Augmentation = "none") -> Estimate | None:
+        """The primary score of an arm; None where it was not tried."""
+        found = (one for one in self.scores if (one.arm, one.augmentation) == (arm, augmentation))
+        return next((one.primary for one in found), None)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,16 @@ from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
 from trainer.disk import write_atomically
 from trainer.errors import RunFolderError
-from trainer.evaluation.results import CandidateResult, EstimatorChange, Preservation, Realism, Usefulness
+from trainer.evaluation.results import (
+    AUGMENTATIONS,
+    Arm,
+    Augmentation,
+    CandidateResult,
+    EstimatorChange,
+    Preservation,
+    Realism,
+    Usefulness,
+)
 from trainer.run_folder import RunFolder
 
 
@@ -106,12 +115,12 @@ def realism_measures(realism: Realism) -> dict[str, float]:
     }
 
 
-def arm_measures(usefulness: Usefulness | None, arm: str) -> dict[str, float]:
+def arm_measures(usefulness: Usefulness | None, arm: Arm) -> dict[str, float]:
     """What training on one arm gives on real labels; nothing without a task or without that arm."""
     if usefulness is None:
         return {}
-    names = {"none": "score", "moves": "score_moved", "strong": "score_augmented"}
-    return {names[score.augmentation]: score.primary.mean for score in usefulness.scores if score.arm == arm}
+    scores = {one: usefulness.primary(arm, one) for one in AUGMENTATIONS}
+    return {_named("score", one): score.mean for one, score in scores.items() if score is not None}
 
 
 def _preservation_measures(kept: Preservation, peak: int) -> dict[str, float]:
@@ -132,10 +141,10 @@ def _estimator_measures(change: EstimatorChange | None) -> dict[str, float]:
 def _usefulness_measures(useful: Usefulness | None) -> dict[str, float]:
     if useful is None:
         return {}
-    gaps = {
-        "gap_closed": useful.gap_closed,
-        "gap_closed_moved": useful.gap_closed_moved,
-        "gap_closed_augmented": useful.gap_closed_augmented,
-    }
-    closed = {name: gap.mean for name, gap in gaps.items() if gap is not None}
+    closed = {_named("gap_closed", one): gap.mean for one, gap in useful.gaps.items() if gap is not None}
     return {**arm_measures(useful, "refined"), **closed}
+
+
+def _named(measure: str, augmentation: Augmentation) -> str:
+    said = AUGMENTATIONS[augmentation]
+    return f"{measure}_{said}" if said else measure

@@ -12,7 +12,7 @@ from trainer.evaluation.html.text import (
     metric_unit,
     number,
 )
-from trainer.evaluation.results import CandidateResult, EstimatorChange, Report
+from trainer.evaluation.results import AUGMENTATIONS, CandidateResult, EstimatorChange, Report
 
 LOOKS = 6
 NEEDS_TASK = "not measured: needs labels (--task)"
@@ -124,8 +124,8 @@ def _gap(candidate: CandidateResult) -> tuple[str, str]:
         real = any(score.arm == "real" for score in useful.scores)
         return NOTHING, "there is no gap to close" if real else NEEDS_REAL
     seeds = len(useful.gap_closed.values)
-    others = {"moved": useful.gap_closed_moved, "augmented": useful.gap_closed_augmented}
-    told = "".join(f"; all {name} {gap(other)}" for name, other in others.items() if other is not None)
+    others = [(AUGMENTATIONS[one], closed) for one, closed in useful.gaps.items() if one != "none"]
+    told = "".join(f"; all {name} {gap(closed)}" for name, closed in others if closed is not None)
     return gap(useful.gap_closed), f"{seeds} seed{'s' * (seeds > 1)}{told}"
 
 

@@ -13,7 +13,7 @@ from trainer.evaluation.html.text import (
     number,
     spread,
 )
-from trainer.evaluation.results import Arm, Augmentation, Estimate, Preservation, Realism, Report, Usefulness
+from trainer.evaluation.results import ENDS, Arm, Augmentation, Preservation, Realism, Report
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,8 @@ def _usefulness(report: Report) -> list[Row]:
     unit = metric_unit(first.metric)
 
     def row(name: str, arm: Arm, augmentation: Augmentation, *, begins: bool = False) -> Row:
-        refined = [spread(_primary(useful, arm, augmentation), unit) for useful in found]
-        ends = [spread(_primary(first, end, augmentation), unit) for end in ("synthetic", "real")]
+        refined = [spread(useful.primary(arm, augmentation) if useful else None, unit) for useful in found]
+        ends = [spread(first.primary(end, augmentation), unit) for end in ENDS]
         return Row(name, ends[0], refined, ends[1], begins)
 
     rows = [
@@ -115,11 +115,6 @@ def _usefulness(report: Report) -> list[Row]:
         ),
     ]
     return [row for row in rows if any(cell != NOTHING for cell in row.refined)]
-
-
-def _primary(useful: Usefulness | None, arm: Arm, augmentation: Augmentation) -> Estimate | None:
-    scores = useful.scores if useful else ()
-    return next((s.primary for s in scores if s.arm == arm and s.augmentation == augmentation), None)
 
 
 def _two(quantiles: Mapping[str, float], one: str, other: str, unit: str) -> str:

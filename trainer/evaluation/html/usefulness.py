@@ -6,7 +6,7 @@ from trainer.evaluation.html.charts import Mark, Row, dot_chart
 from trainer.evaluation.html.overview import look
 from trainer.evaluation.html.realism import chart
 from trainer.evaluation.html.text import counted, escape, gap, metric_unit, spread
-from trainer.evaluation.results import Augmentation, Report, Score, Usefulness
+from trainer.evaluation.results import AUGMENTATIONS, Augmentation, Report, Score, Usefulness
 
 LABELS = {"synthetic": "synthetic", "refined": "refined", "both": "both", "real": "real labels"}
 TITLES: dict[Augmentation, str] = {
@@ -100,8 +100,8 @@ def _table_row(arm: tuple[str, str, Score], metric: str, others: Sequence[str]) 
 def _gap(name: str, useful: Usefulness | None) -> str:
     if useful is None or useful.gap_closed is None:
         return ""
-    others = {"moved": useful.gap_closed_moved, "augmented": useful.gap_closed_augmented}
-    tail = "".join(f"; with all three {name} {gap(other)}" for name, other in others.items() if other)
+    others = [(AUGMENTATIONS[one], closed) for one, closed in useful.gaps.items() if one != "none"]
+    tail = "".join(f"; with all three {name} {gap(closed)}" for name, closed in others if closed is not None)
     return (
         f"<p>{escape(name)} closes <b>{gap(useful.gap_closed)}</b> of the gap, "
         f"(refined − synthetic) / (real − synthetic){tail}.</p>"

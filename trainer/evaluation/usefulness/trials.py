@@ -12,7 +12,7 @@ from torch import Tensor
 from trainer.errors import DataError
 from trainer.evaluation.html.text import counted
 from trainer.evaluation.progress import Progress
-from trainer.evaluation.results import Arm, Augmentation, Estimate, Score, Usefulness
+from trainer.evaluation.results import AUGMENTATIONS, Arm, Augmentation, Estimate, Score, Usefulness
 from trainer.evaluation.usefulness.estimation import Answers, Estimation
 from trainer.evaluation.usefulness.frame import Frame
 from trainer.evaluation.usefulness.kinds import estimation_for
@@ -31,8 +31,6 @@ MOST_PIXELS_AT_ONCE = 1 << 28
 """Of the synthetic images beside their refinements."""
 SHARED_ARMS: tuple[Arm, ...] = ("synthetic", "real")
 """What is trained without any refined image."""
-AUGMENTATIONS: tuple[Augmentation, ...] = ("none", "moves", "strong")
-SAID: dict[Augmentation, str] = {"none": "", "moves": ", moved", "strong": ", augmented"}
 SMALLEST_GAP = 0.005
 """Between real-supervised and synthetic, in the primary metric; below it, there is nothing to close."""
 
@@ -98,7 +96,8 @@ class Trials:
             return self._known[arm, augmentation]
         results, shared = [], arm in SHARED_ARMS
         for seed in range(self._learning.seeds):
-            what = f"usefulness, {arm}{SAID[augmentation]}, seed {seed}"
+            words = ("usefulness", arm, AUGMENTATIONS[augmentation], f"seed {seed}")
+            what = ", ".join(word for word in words if word)
             progress.begin("estimator", what, of_all=shared)
             scores = self._result(estimation, pool, seed, augmentation)
             name, value = next(iter(scores.items()))
