@@ -263,9 +263,9 @@ class TrainConfig(DataConfig):
         1.0,
         ge=1,
         le=100,
-        description="largest multiple of its learning rate that the refiner takes: it rises while the "
-        "discriminator tells more than 70 % of the patches right and nothing is lost beyond "
-        "preservation_budget, and falls back below 66 %; 1: the rate is fixed, as in the paper",
+        description="largest multiple of its learning rate that the refiner takes: after 300 "
+        "steps it rises while the discriminator tells more than 70 % of the patches right and nothing is "
+        "lost beyond preservation_budget, and falls back below 66 %; 1: the rate is fixed, as in the paper",
         json_schema_extra=OPTIMISER,
     )
     discriminator_learning_rate: float = Field(

@@ -16,6 +16,8 @@ from torch import Tensor
 from trainer.distributed import World
 from trainer.step import Terms
 
+WAITS = 300
+"""Steps of Algorithm 1 in which every discriminator is ahead, whatever the images: they say nothing."""
 EVERY = 25
 """Steps of Algorithm 1 from one look at the discriminator to the next."""
 LAGS = 0.70
@@ -62,13 +64,19 @@ class Pace:
         """
         if self.updates == 0 or step % EVERY:
             return
+        if step <= WAITS:
+            self._forget()
+            return
         accuracy = float(world.mean(self.told.clone()[None]).item()) / self.updates
-        self.told.zero_()
-        self.updates = 0
+        self._forget()
         if losing or accuracy < KEEPS_UP:
             self.factor = max(self.factor / FASTER, 1.0)
         elif accuracy > LAGS:
             self.factor = min(self.factor * FASTER, self.limit)
+
+    def _forget(self) -> None:
+        self.told.zero_()
+        self.updates = 0
 
     def state_dict(self) -> PaceState:
         """What the next step depends on."""

@@ -5,7 +5,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from trainer.distributed import World  # noqa: E402
-from trainer.pace import EVERY, FASTER, KEEPS_UP, LAGS, Pace  # noqa: E402
+from trainer.pace import EVERY, FASTER, KEEPS_UP, LAGS, WAITS, Pace  # noqa: E402
 
 pytestmark = pytest.mark.train
 ALONE = World(rank=0, size=1, local_rank=0, local_size=1)
@@ -23,9 +23,9 @@ def told(accuracy: float) -> dict[str, torch.Tensor]:
     }
 
 
-def look(one: Pace, accuracy: float, *, losing: bool = False) -> float:
+def look(one: Pace, accuracy: float, *, losing: bool = False, after: int = WAITS) -> float:
     """The factor after the next look."""
-    for step in range(1, EVERY + 1):
+    for step in range(after + 1, after + EVERY + 1):
         one.add(told(accuracy))
         one.add(told(accuracy))
         one.step(step, ALONE, losing=losing)
@@ -60,11 +60,19 @@ def test_while_content_is_lost_it_slows_down_whatever_the_discriminator_tells() 
 
 def test_it_looks_at_the_mean_since_the_last_look_only() -> None:
     one = pace()
-    for step in range(1, EVERY + 1):
-        one.add(told(1.0 if step <= 10 else 0.4))
+    for step in range(WAITS + 1, WAITS + EVERY + 1):
+        one.add(told(1.0 if step <= WAITS + 10 else 0.4))
         one.step(step, ALONE, losing=False)
     assert one.factor == 1.0, "0.64 in the mean"
     assert look(one, 0.71) == pytest.approx(FASTER)
+
+
+def test_the_lead_of_the_first_steps_counts_for_nothing() -> None:
+    one = pace()
+    for after in range(0, WAITS, EVERY):
+        assert look(one, 0.9, after=after) == 1.0
+    assert look(one, LAGS - 0.01) == 1.0, "what was told before is forgotten"
+    assert look(one, LAGS + 0.01) == pytest.approx(FASTER)
 
 
 def test_without_a_limit_above_one_the_rate_is_fixed() -> None:
