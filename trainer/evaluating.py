@@ -60,7 +60,10 @@ class Request:
 
 
 def evaluate(request: Request) -> None:
-    """Measure, show the table, keep numbers and page with every run and where the flags say."""
+    """Measure, show the table, keep numbers and page with every run and where the flags say.
+
+    They are kept after every refiner: what was measured before a power cut is there.
+    """
     _check(request)
     console, started, now = Console(), monotonic(), datetime.now(UTC)
     candidates = told_apart([load_candidate(path, console.say) for path in request.refiners])
@@ -73,20 +76,21 @@ def evaluate(request: Request) -> None:
         if task is not None and (pooled := task.pooled()) is not None:
             console.say(f"note: {pooled}")
         with _watching() as watch:
-            measured = measure_all(candidates, data, task, request.plan, watch)
-    report = Report(
-        synthetic=config.synthetic,
-        real=config.real,
-        created_utc=now.isoformat(timespec="seconds"),
-        command=request.command,
-        settings={**measured.settings, **_sources(request, candidates)},
-        realities=measured.realities,
-        candidates=measured.candidates,
-        seconds=monotonic() - started,
-    )
+            for measured in measure_all(candidates, data, task, request.plan, watch):
+                report = Report(
+                    synthetic=config.synthetic,
+                    real=config.real,
+                    created_utc=now.isoformat(timespec="seconds"),
+                    command=request.command,
+                    settings={**measured.settings, **_sources(request, candidates)},
+                    realities=measured.realities,
+                    candidates=measured.candidates,
+                    seconds=monotonic() - started,
+                )
+                # A later refiner may take another hour: what is known is kept.
+                written = _write(request, report, render(report, measured.pictures).encode())
     print_report(report, RichConsole())
-    page = render(report, measured.pictures).encode()
-    for path in _write(request, report, page):
+    for path in written:
         console.say(f"wrote {path}")
 
 
@@ -190,9 +194,9 @@ def _watching() -> Iterator[Watch]:
 
 
 def _write(request: Request, report: Report, page: bytes) -> Sequence[Path]:
-    """Every run keeps its own numbers and the page; the flags name further places."""
+    """Every run measured so far keeps its own numbers and the page; the flags name further places."""
     files: dict[Path, bytes] = {}
-    for index, path in enumerate(request.refiners):
+    for index, path in enumerate(request.refiners[: len(report.candidates)]):
         if path.is_dir():
             folder = RunFolder(path)
             files[folder.evaluation] = _bytes(to_json(of_one(report, index)))

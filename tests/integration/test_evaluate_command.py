@@ -16,7 +16,9 @@ from model.card import read_card  # noqa: E402
 from trainer.cli import main  # noqa: E402
 from trainer.evaluating import told_apart  # noqa: E402
 from trainer.evaluation.candidate import Candidate  # noqa: E402
+from trainer.evaluation.evaluate import Ground, measure  # noqa: E402
 from trainer.evaluation.judge import Judging  # noqa: E402
+from trainer.evaluation.progress import Progress  # noqa: E402
 from trainer.evaluation.usefulness.learning import Learning  # noqa: E402
 from trainer.run_folder import RunFolder  # noqa: E402
 
@@ -219,6 +221,26 @@ def test_a_run_and_its_exported_refiner_stand_side_by_side(
     assert "metrics" not in both
     assert "2 refiners side by side" in page.read_text()
     assert len(json.loads(run.evaluation.read_text())["candidates"]) == 1
+
+
+def test_what_is_known_when_it_is_stopped_is_kept(
+    run: RunFolder, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[str] = []
+
+    def measure_one(candidate: Candidate, ground: Ground, progress: Progress) -> object:
+        measured.append(candidate.name)
+        if len(measured) > 1:
+            raise KeyboardInterrupt
+        return measure(candidate, ground, progress)
+
+    monkeypatch.setattr("trainer.evaluation.evaluate.measure", measure_one)
+    page, numbers = tmp_path / "kept.html", tmp_path / "kept.json"
+    with pytest.raises(SystemExit):
+        main(["evaluate", str(run.path), str(exported), *QUICK, "--html", str(page), "--json", str(numbers)])
+    assert [one["name"] for one in json.loads(numbers.read_text())["candidates"]] == [run.path.name]
+    assert run.path.name in page.read_text()
+    assert json.loads(run.evaluation.read_text())["command"].endswith(str(numbers))
 
 
 def test_refiners_of_one_name_are_told_apart() -> None:

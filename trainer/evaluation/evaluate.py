@@ -1,6 +1,6 @@
 """Owns the order of an evaluation: every measure of every refiner, and what they share measured once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -48,7 +48,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Measured:
-    """What came out."""
+    """What came out so far."""
 
     realities: Realities
     candidates: tuple[CandidateResult, ...]
@@ -81,10 +81,11 @@ class Ground:
 
 def evaluate(
     candidates: Sequence[Candidate], data: TrainingData, task: Task | None, plan: Plan, watch: Watch
-) -> Measured:
+) -> Iterator[Measured]:
     """Measure refiners side by side on one pair of sets; DataError where they do not fit the images.
 
-    Realism sees central windows of the size `data.window`, all else the whole images.
+    Gives, after every refiner, all that is known by then: the last is the whole. Realism sees central
+    windows of the size `data.window`, all else the whole images.
     """
     for candidate in candidates:
         _check(candidate, data)
@@ -93,14 +94,14 @@ def evaluate(
         works += refiner_works(plan, task, first=place == 0)
     progress = Progress(works, watch)
     ground = prepare(data, task, plan, progress)
-    results, shown = [], []
+    synthetic = _central(ground.synthetic[_samples(ground)], ground.window)
+    real = ground.real[sample(len(ground.real), 1)]
+    results: tuple[CandidateResult, ...] = ()
+    shown: tuple[Refinements, ...] = ()
     for candidate in candidates:
         result, refinements = measure(candidate, ground, progress)
-        results.append(result)
-        shown.append(refinements)
-    synthetic = _central(ground.synthetic[_samples(ground)], ground.window)
-    pictures = Pictures(synthetic, ground.real[sample(len(ground.real), 1)], tuple(shown))
-    return Measured(ground.realities, tuple(results), pictures, _words(ground, data))
+        results, shown = (*results, result), (*shown, refinements)
+        yield Measured(ground.realities, results, Pictures(synthetic, real, shown), _words(ground, data))
 
 
 def _check(candidate: Candidate, data: TrainingData) -> None:
