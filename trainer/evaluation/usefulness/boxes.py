@@ -36,8 +36,8 @@ class Boxes:
 
     frame: Frame
     stride: int
-    updates: int = 700
-    batch_size: int = 32
+    updates: int = 2800
+    batch_size: int = 16
     freedom: Freedom = "axes"
     largest_occluder: float = 0.2
     metric: str = "average precision at IoU 0.5"

@@ -23,8 +23,8 @@ class Classification:
     classes: NDArray[np.int64]
     """int64 [K], sorted."""
     metric: str = "accuracy"
-    updates: int = 900
-    batch_size: int = 64
+    updates: int = 2700
+    batch_size: int = 32
     freedom: Freedom = "all"
     largest_occluder: float = 0.4
 

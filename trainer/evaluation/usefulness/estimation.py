@@ -34,7 +34,7 @@ class Estimation(Protocol):
 
     @property
     def updates(self) -> int:
-        """Updates until it has converged."""
+        """Updates until the loss on held-out images of its own kind falls only slowly."""
 
     @property
     def batch_size(self) -> int:

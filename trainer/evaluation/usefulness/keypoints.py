@@ -29,8 +29,8 @@ class Keypoints:
 
     frame: Frame
     points: int
-    updates: int = 700
-    batch_size: int = 32
+    updates: int = 2800
+    batch_size: int = 16
     freedom: Freedom = "all"
     largest_occluder: float = 0.2
     metric: str = "points within 5 %"

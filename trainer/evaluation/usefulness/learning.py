@@ -27,5 +27,5 @@ class Learning:
         assert self.variants >= 1, self.variants
 
 
-QUICK = Learning(seeds=2, updates=150, most_images=2000, variants=1)
+QUICK = Learning(seeds=2, updates=300, most_images=2000, variants=1)
 """For a first look while a refiner is still being trained; its scores are lower than those of the default."""

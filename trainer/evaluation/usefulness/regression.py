@@ -29,8 +29,8 @@ class Regression:
     unit: str
     freedom: Freedom
     rank: Rank | None
-    updates: int = 1200
-    batch_size: int = 64
+    updates: int = 3600
+    batch_size: int = 32
     largest_occluder: float = 0.25
 
     @staticmethod

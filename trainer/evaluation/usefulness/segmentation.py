@@ -26,8 +26,8 @@ class Segmentation:
     """Of the masks, px of the original."""
     classes: int
     """With the background; 2 where instances are one class."""
-    updates: int = 600
-    batch_size: int = 32
+    updates: int = 2400
+    batch_size: int = 16
     freedom: Freedom = "all"
     largest_occluder: float = 0.15
 
