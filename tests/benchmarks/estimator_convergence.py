@@ -22,11 +22,13 @@ from trainer.labels.labels import labels_of
 
 MOST_IMAGES = 10_000
 HELD_OUT = 0.1
+KINDS = ("classification", "segmentation", "boxes", "keypoints", "regression")
 AT_ONCE = 128
 CPU = torch.device("cpu")
 
 
 def main() -> None:
+    """Say it for every BATCHxUPDATES."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument(
         "kind", choices=("classification", "segmentation", "boxes", "keypoints", "regression")
