@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from time import monotonic
 
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from trainer.alarms import Alarm
+from trainer.time_left import in_words
 from trainer.training import Training
 
 PHASES = {"warmup_refiner": "warm-up R", "warmup_discriminator": "warm-up D", "training": "training"}
@@ -19,6 +21,8 @@ class Console:
         self._rich = rich or RichConsole(stderr=True, soft_wrap=True, highlight=False)
         self._bar: Progress | None = None
         self._task: TaskID | None = None
+        self._first_line: tuple[int, float] | None = None
+        """Iteration and time of the first line about training itself, whose steps take the longest."""
 
     def say(self, sentence: str) -> None:
         """One plain line."""
@@ -51,8 +55,20 @@ class Console:
                 self._task, completed=run.clock.iteration, description=PHASES[phase], numbers=numbers
             )
         else:
-            left = total_iterations(run) - run.clock.iteration
-            self.say(f"{PHASES[phase]} {step} ({left} left): {numbers}")
+            left = f"{total_iterations(run) - run.clock.iteration} left{self._time_left(run, phase)}"
+            self.say(f"{PHASES[phase]} {step} ({left}): {numbers}")
+
+    def _time_left(self, run: Training, phase: str) -> str:
+        """In words after a comma; nothing as long as too little of the training is timed."""
+        if phase != "training":
+            return ""
+        now = run.clock.iteration, monotonic()
+        if self._first_line is None:
+            self._first_line = now
+            return ""
+        done, seconds = (one - other for one, other in zip(now, self._first_line, strict=True))
+        left = total_iterations(run) - run.clock.iteration
+        return f", {in_words(left * seconds / max(done, 1))}" if left else ""
 
     def saved(self, path: Path) -> None:
         """Say where a checkpoint is, on a terminal only in passing."""

@@ -7,6 +7,8 @@ from statistics import fmean
 from time import monotonic
 from typing import Literal
 
+from trainer.time_left import in_words
+
 Work = Literal["judge", "refining", "preservation", "variants", "estimator"]
 """Pieces of one kind take about as long as each other."""
 
@@ -28,7 +30,7 @@ class Piece:
     @property
     def left(self) -> str:
         """The time left in words, after a comma; empty where it is not known."""
-        return "" if self.left_s is None else f", {_rounded(self.left_s)} left"
+        return "" if self.left_s is None else f", {in_words(self.left_s)} left"
 
     def __str__(self) -> str:
         if self.found is not None:
@@ -85,11 +87,3 @@ class Progress:
         if not ahead.keys() <= self._seconds.keys():
             return None
         return sum(count * fmean(self._seconds[work]) for work, count in ahead.items())
-
-
-def _rounded(seconds: float) -> str:
-    if seconds < 10:
-        return "a few seconds"
-    if seconds < 90:
-        return f"about {round(seconds, -1):.0f} s"
-    return f"about {seconds / 60:.0f} min" if seconds < 90 * 60 else f"about {seconds / 3600:.1f} h"
