@@ -29,8 +29,7 @@ from app.refining.models import ServedModel
 from app.services import Services
 from model.noise import seed_for_image
 from model.preservation.drift import MAX_REGIONS, Drift
-from model.preservation.drift import measure as measure_drift
-from model.preservation.grey import grey_pair
+from model.preservation.pictures import measure_pictures
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -344,7 +343,7 @@ def _judge(job: ImageJob, prepared: Prepared, refined: Pixels) -> Decision[Pixel
 
     def drifts_of(picture: Pixels) -> Sequence[Drift]:
         _refuse_late(job)
-        return measure_drift(*grey_pair(original, picture), shapes) if shapes else ()
+        return measure_pictures(original, picture, shapes) if shapes else ()
 
     return decide(
         lambda strength: blend(original, refined, strength, prepared.locked),

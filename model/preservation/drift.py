@@ -11,7 +11,7 @@ What this cannot see: structure invented where there was none (regions without s
 movement along a straight edge (it is taken as none); movement of more than 4 px at the measured scale (the
 structure then counts as lost); a change of identity that keeps most edges, such as 3 into 8 (it shows as
 part of the structure lost); rotation or scaling as such (they show as some structure lost); the loss of
-parts that are faint beside the rest of their region; colours of equal luma.
+parts that are faint beside the rest of their region; colours (see `pictures`).
 """
 
 from __future__ import annotations
@@ -177,8 +177,8 @@ _MARGIN = SEARCH_PX + _HALO_PX
 
 def _window(shape: tuple[int, ...], region: Region) -> _Window | None:
     """The region and a pixel more on each side; None if nothing of it lies in the picture."""
-    left, right = _grown(region.x1, region.x2, shape[1])
-    top, bottom = _grown(region.y1, region.y2, shape[0])
+    left, right = grown(region.x1, region.x2, shape[1])
+    top, bottom = grown(region.y1, region.y2, shape[0])
     if right - left < 3 or bottom - top < 3:
         return None
     factor = -(-max(right - left, bottom - top) // LARGEST_SIDE_PX)
@@ -187,9 +187,9 @@ def _window(shape: tuple[int, ...], region: Region) -> _Window | None:
     return _Window(top, bottom, left, right, factor, round(coarse, 1))
 
 
-def _grown(low: float, high: float, size: int) -> tuple[int, int]:
-    """[low, high] a pixel wider on each side, and at least SMALLEST_SIDE_PX wide, cut at the picture's
-    border.
+def grown(low: float, high: float, size: int) -> tuple[int, int]:
+    """The samples from low to high that are looked at: a pixel more on each side, SMALLEST_SIDE_PX at least,
+    cut at the border of the picture.
     """
     spare = max(SMALLEST_SIDE_PX - (high - low), 2.0) / 2
     return max(math.floor(low - spare), 0), min(math.ceil(high + spare), size)

@@ -49,8 +49,7 @@ from app.refining.models import ServedModel
 from app.services import Services, open_services
 from app.settings import load_settings
 from model.noise import seed_for_image
-from model.preservation.drift import measure as measure_drift
-from model.preservation.grey import grey_pair
+from model.preservation.pictures import measure_pictures
 
 LOOK_EVERY_S = 0.05
 LATENCY_S = 20.0
@@ -258,7 +257,7 @@ def _finish(model: ServedModel, prepared: Any) -> bytes:
     limits = RefineOptions().thresholds
     decision = decide(
         lambda strength: blend(decoded.pixels, refined, strength, None),
-        lambda picture: measure_drift(*grey_pair(decoded.pixels, picture), shapes) if shapes else (),
+        lambda picture: measure_pictures(decoded.pixels, picture, shapes) if shapes else (),
         1.0,
         Thresholds(limits.max_shift_px, limits.min_structure_kept, limits.min_least_kept),
         limits.below,

@@ -12,9 +12,8 @@ from model.preservation.drift import (
     MIN_STRUCTURE_KEPT,
     Box,
     Drift,
-    measure,
 )
-from model.preservation.grey import grey_pair
+from model.preservation.pictures import measure_pictures
 from trainer.evaluation.colours import colours_lost
 from trainer.evaluation.results import Histogram, Preservation, Region
 from trainer.labels.regions import Regions
@@ -77,10 +76,10 @@ def _drifts(
         of_image.setdefault(int(regions.images[region]), []).append(region)
     found = []
     for image, mine in of_image.items():
-        pair = grey_pair(synthetic[image], refined[image])
+        pair = synthetic[image], refined[image]
         boxes = [Box(*regions.boxes[region].tolist()) for region in mine]
         for start in range(0, len(mine), MAX_REGIONS):
-            part = measure(*pair, boxes[start : start + MAX_REGIONS])
+            part = measure_pictures(*pair, boxes[start : start + MAX_REGIONS])
             found += [(mine[start + drift.index], drift) for drift in part]
     return found
 
