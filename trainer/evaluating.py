@@ -82,7 +82,7 @@ def evaluate(request: Request) -> None:
                     real=config.real,
                     created_utc=now.isoformat(timespec="seconds"),
                     command=request.command,
-                    settings={**measured.settings, **_sources(request, candidates)},
+                    settings={**measured.settings, **_sources(request, candidates, len(measured.candidates))},
                     realities=measured.realities,
                     candidates=measured.candidates,
                     seconds=monotonic() - started,
@@ -161,8 +161,11 @@ def read_task(file: Path | None, config: TrainConfig, data: TrainingData) -> Tas
     return task
 
 
-def _sources(request: Request, candidates: Sequence[Candidate]) -> dict[str, str]:
-    sources = {"refiners" if len(candidates) > 1 else "refiner": "; ".join(one.source for one in candidates)}
+def _sources(request: Request, candidates: Sequence[Candidate], measured: int) -> dict[str, str]:
+    done = candidates[:measured]
+    sources = {"refiners" if len(done) > 1 else "refiner": "; ".join(one.source for one in done)}
+    if measured < len(candidates):
+        sources["so far"] = f"{measured} of {len(candidates)} refiners"
     return sources if request.task is None else {**sources, "task": str(request.task)}
 
 

@@ -2,7 +2,8 @@
 
 A refiner that lags is told from real by a discriminator that learns faster than it does: many real images,
 a large gap. One that runs ahead pays with content and with few real images in hatching. The share of patches
-that the discriminator tells right says which of the two it is. Not part of the paper, which fixes the rate.
+that the discriminator tells right says which of the two it is, but for the first steps, in which every
+discriminator is ahead. Not part of the paper, which fixes the rate.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class Pace:
             self.updates += 1
 
     def step(self, step: int, world: World, *, losing: bool) -> None:
-        """After a step of Algorithm 1: follow the discriminator, all processes alike.
+        """After a step of Algorithm 1: follow the discriminator, all processes alike; not in the first WAITS.
 
         `losing`: content is being lost, and a faster refiner would lose more; the factor then goes down.
         """

@@ -11,7 +11,8 @@ What this cannot see: structure invented where there was none (regions without s
 movement along a straight edge (it is taken as none); movement of more than 4 px at the measured scale (the
 structure then counts as lost); a change of identity that keeps most edges, such as 3 into 8 (it shows as
 part of the structure lost); rotation or scaling as such (they show as some structure lost); the loss of
-parts that are faint beside the rest of their region; colours (see `pictures`).
+parts that are faint beside the rest of their region; colours (see `pictures`, which looks at them where
+lightness shows nothing, grain included).
 """
 
 from __future__ import annotations
@@ -139,10 +140,14 @@ def measure(before: GreyImage, after: GreyImage, regions: Sequence[Region]) -> l
 
 
 def _measure_one(before: GreyImage, after: GreyImage, index: int, region: Region) -> Drift:
-    window = _window(before.shape, region)
+    window = window_of(before.shape, region)
     if window is None:
         return Drift(index, None)
-    old, new = _cut(before, window), _cut(after, window)
+    return measure_window(cut(before, window), cut(after, window), window, index)
+
+
+def measure_window(old: GreyImage, new: GreyImage, window: Window, index: int) -> Drift:
+    """The drift between what was cut out of two pictures; `index` is that of the region."""
     around = _BandPass(old.shape, window.coarse_px, 0.0, 0.0, SEARCH_PX)
     old_around = around.of(old)
     reference = np.ascontiguousarray(_core(old_around))
@@ -160,8 +165,12 @@ def _measure_one(before: GreyImage, after: GreyImage, index: int, region: Region
     return Drift(index, kept, dx * window.factor, dy * window.factor, least)
 
 
+MARGIN_PX = SEARCH_PX + _HALO_PX
+"""Samples around a window that are cut out with it."""
+
+
 @dataclass(frozen=True, slots=True)
-class _Window:
+class Window:
     """What is cut out: rows and columns with a margin on all sides, and the factor it is averaged down by."""
 
     top: int
@@ -172,22 +181,19 @@ class _Window:
     coarse_px: float
 
 
-_MARGIN = SEARCH_PX + _HALO_PX
-
-
-def _window(shape: tuple[int, ...], region: Region) -> _Window | None:
+def window_of(shape: tuple[int, ...], region: Region) -> Window | None:
     """The region and a pixel more on each side; None if nothing of it lies in the picture."""
-    left, right = grown(region.x1, region.x2, shape[1])
-    top, bottom = grown(region.y1, region.y2, shape[0])
+    left, right = _grown(region.x1, region.x2, shape[1])
+    top, bottom = _grown(region.y1, region.y2, shape[0])
     if right - left < 3 or bottom - top < 3:
         return None
     factor = -(-max(right - left, bottom - top) // LARGEST_SIDE_PX)
     side = min(right - left, bottom - top) / factor
     coarse = min(max(side / 4, _COARSE_PX), _MOST_COARSE_PX)
-    return _Window(top, bottom, left, right, factor, round(coarse, 1))
+    return Window(top, bottom, left, right, factor, round(coarse, 1))
 
 
-def grown(low: float, high: float, size: int) -> tuple[int, int]:
+def _grown(low: float, high: float, size: int) -> tuple[int, int]:
     """The samples from low to high that are looked at: a pixel more on each side, SMALLEST_SIDE_PX at least,
     cut at the border of the picture.
     """
@@ -195,9 +201,9 @@ def grown(low: float, high: float, size: int) -> tuple[int, int]:
     return max(math.floor(low - spare), 0), min(math.ceil(high + spare), size)
 
 
-def _cut(image: GreyImage, window: _Window) -> GreyImage:
+def cut(image: GreyImage, window: Window) -> GreyImage:
     """The window with its margin, the picture's border repeated where the margin leaves it, averaged down."""
-    factor, margin = window.factor, _MARGIN * window.factor
+    factor, margin = window.factor, MARGIN_PX * window.factor
     rows = -(-(window.bottom - window.top) // factor) * factor
     columns = -(-(window.right - window.left) // factor) * factor
     top, left = window.top - margin, window.left - margin
@@ -205,10 +211,10 @@ def _cut(image: GreyImage, window: _Window) -> GreyImage:
     height, width = image.shape
     inside = image[max(top, 0) : min(bottom, height), max(left, 0) : min(right, width)]
     beyond = ((max(-top, 0), max(bottom - height, 0)), (max(-left, 0), max(right - width, 0)))
-    cut = np.pad(inside, beyond, mode="edge") if any(map(any, beyond)) else inside
+    whole = np.pad(inside, beyond, mode="edge") if any(map(any, beyond)) else inside
     if factor == 1:
-        return cut
-    lower = cut.reshape(cut.shape[0] // factor, factor, -1).mean(axis=1)
+        return whole
+    lower = whole.reshape(whole.shape[0] // factor, factor, -1).mean(axis=1)
     mean: GreyImage = lower.reshape(lower.shape[0], -1, factor).mean(axis=2)
     return mean
 
@@ -235,7 +241,7 @@ class _BandPass:
 
 def _gaussians(size: int, offset: float, coarse_px: float, reach: int) -> NDArray[np.float32]:
     """float32 [2, core, size], fine and coarse: row i weighs the samples around core position i + offset."""
-    edge = _MARGIN - reach
+    edge = MARGIN_PX - reach
     core = size - 2 * edge
     away = np.arange(1 - core, size, dtype=np.float32) - np.float32(edge + offset)
     sigmas = np.array(((_FINE_PX,), (coarse_px,)), np.float32)

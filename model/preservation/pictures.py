@@ -9,31 +9,35 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.preservation.drift import (
-    LARGEST_SIDE_PX,
+    MARGIN_PX,
+    MIN_STRUCTURE_KEPT,
     MIN_STRUCTURE_LEVELS,
-    SEARCH_PX,
-    Box,
     Drift,
     Region,
-    grown,
+    Window,
+    cut,
     measure,
+    measure_window,
+    window_of,
 )
-from model.preservation.grey import GreyImage, grey_pair, stretch_of
+from model.preservation.grey import grey_pair, stretch_of
 
-_AROUND_PX = 16
-"""What is cut out around a region, per whole multiple of the side above which regions are averaged down."""
+_LESS_VISIBLE = 0.5
+"""A difference of colour is seen half as well as one of lightness, and grain of cameras is coloured."""
 _STEADYING_LEVELS = 1.0
 """Differences this small (rms) between red, green and blue are taken for noise when they are mixed."""
-_LESS_VISIBLE = np.float32(0.5)
-"""A difference of colour is seen half as well as one of lightness, and grain of cameras is coloured."""
 _RGB = 3
+
+Colours = NDArray[np.float64]
+"""[H, W, 3], levels of 255."""
+Mixture = NDArray[np.float64]
+"""Weights of red, green and blue [3], of length 1."""
 
 
 def measure_pictures(before: NDArray[Any], after: NDArray[Any], regions: Sequence[Region]) -> list[Drift]:
@@ -42,60 +46,70 @@ def measure_pictures(before: NDArray[Any], after: NDArray[Any], regions: Sequenc
     C is 1 or 2 (grey and alpha), 3 or 4 (RGB and alpha). Otherwise as `drift.measure`.
     """
     found = measure(*grey_pair(before, after), regions)
-    if before.shape[2] < _RGB:
+    if before.shape[2] < _RGB or all(one.measured for one in found):
         return found
-    return [one if one.measured else _in_colour(before, after, regions[one.index], one) for one in found]
+    low, scale = (float(number) for number in stretch_of(before))
+
+    def colours(picture: NDArray[Any], window: Window) -> Colours:
+        channels = np.stack([cut(picture[:, :, channel], window) for channel in range(_RGB)], axis=-1)
+        return (channels.astype(np.float64) - low) * scale
+
+    def in_colour(unmeasured: Drift) -> Drift:
+        window = window_of(before.shape, regions[unmeasured.index])
+        if window is None:
+            return unmeasured
+        old = colours(before, window)
+        mixture = _most_different(_core(old) - _core(old).mean(axis=2, keepdims=True))
+        if mixture is None:
+            return unmeasured
+        return _measure_mixed(old, mixture, colours(after, window), window, unmeasured.index)
+
+    return [one if one.measured else in_colour(one) for one in found]
 
 
-def _in_colour(before: NDArray[Any], after: NDArray[Any], region: Region, unmeasured: Drift) -> Drift:
-    top, left, bottom, right = _around(before.shape, region)
-    box = Box(region.x1 - left, region.y1 - top, region.x2 - left, region.y2 - top)
-    rows, columns = slice(*grown(box.y1, box.y2, bottom - top)), slice(*grown(box.x1, box.x2, right - left))
-    if rows.start >= rows.stop or columns.start >= columns.stop:
-        return unmeasured
-    low, scale = stretch_of(before)
-    old: GreyImage = (before[top:bottom, left:right, :_RGB].astype(np.float32) - low) * scale
-    new: GreyImage = (after[top:bottom, left:right, :_RGB].astype(np.float32) - low) * scale
-    mixture = _most_different(old[rows, columns])
-    if mixture is None:
-        return unmeasured
-    reference: GreyImage = old @ mixture
-    following: GreyImage = new @ _following(new[rows, columns], reference[rows, columns])
-    (found,) = measure(_LESS_VISIBLE * reference, _LESS_VISIBLE * following, [box])
-    return replace(found, index=unmeasured.index)
+def _measure_mixed(old: Colours, mixture: Mixture, new: Colours, window: Window, index: int) -> Drift:
+    """The drift of one mixture of channels before against the best that is found after."""
+    reference = _mixed(old, mixture)
+    following = _following(_core(new), _core(old) @ mixture)
+    found = measure_window(reference, _mixed(new, following), window, index)
+    if (found.structure_kept or 0.0) >= MIN_STRUCTURE_KEPT:
+        return found
+    # What moved by more than its own size does not follow in its place; it may be what stands out after.
+    outstanding = _most_different(_core(new))
+    if outstanding is None:
+        return found
+    others = [
+        measure_window(reference, _mixed(new, sign * outstanding), window, index) for sign in (1.0, -1.0)
+    ]
+    return max(found, *others, key=lambda one: one.structure_kept or 0.0)
 
 
-def _around(shape: tuple[int, ...], region: Region) -> tuple[int, int, int, int]:
-    """Rows and columns of what the measurement of a region looks at: top, left, bottom, right."""
-    side = max(region.x2 - region.x1, region.y2 - region.y1)
-    spare = _AROUND_PX * math.ceil(max(side, 1.0) / (LARGEST_SIDE_PX - 2 * SEARCH_PX))
-    top, left = (max(math.floor(low) - spare, 0) for low in (region.y1, region.x1))
-    bottom, right = (
-        max(min(math.ceil(high) + spare, size), low)
-        for high, size, low in zip((region.y2, region.x2), shape, (top, left), strict=False)
-    )
-    return top, left, bottom, right
+def _core(colours: Colours) -> Colours:
+    """A window without its margin."""
+    return colours[MARGIN_PX:-MARGIN_PX, MARGIN_PX:-MARGIN_PX]
 
 
-def _most_different(levels: GreyImage) -> NDArray[np.float32] | None:
-    """The mixture of channels [3], weights adding up to 0 and of length 1, that differs most in a region.
+def _mixed(colours: Colours, mixture: Mixture) -> NDArray[np.float32]:
+    """As grey levels that are as visible: float32 [H, W]."""
+    mixed: NDArray[np.float32] = (_LESS_VISIBLE * (colours @ mixture)).astype(np.float32)
+    return mixed
 
-    None where all of it has one chroma: what is seen from outside of the region is none of it.
-    """
-    chroma = levels.reshape(-1, _RGB) - levels.reshape(-1, _RGB).mean(axis=1, keepdims=True)
-    variances, vectors = np.linalg.eigh(np.cov(chroma, rowvar=False, bias=True))
-    if math.sqrt(max(float(variances[-1]), 0.0)) * _LESS_VISIBLE < MIN_STRUCTURE_LEVELS:
+
+def _most_different(colours: Colours) -> Mixture | None:
+    """The mixture that differs most within a window; None where nothing is seen that way."""
+    around = colours.reshape(-1, _RGB) - colours.reshape(-1, _RGB).mean(axis=0)
+    variances, vectors = np.linalg.eigh(around.T @ around / len(around))
+    if _LESS_VISIBLE * math.sqrt(max(float(variances[-1]), 0.0)) < MIN_STRUCTURE_LEVELS:
         return None
-    mixture: NDArray[np.float32] = vectors[:, -1].astype(np.float32)
+    mixture: Mixture = vectors[:, -1]
     return mixture
 
 
-def _following(levels: GreyImage, reference: GreyImage) -> NDArray[np.float32]:
-    """The mixture of channels [3] of length 1 that follows the reference best."""
-    channels = levels.reshape(-1, _RGB) - levels.reshape(-1, _RGB).mean(axis=0)
+def _following(colours: Colours, reference: NDArray[np.float64]) -> Mixture:
+    """The mixture that follows a reference [H, W] best, pixel by pixel; zeros where nothing differs."""
+    around = colours.reshape(-1, _RGB) - colours.reshape(-1, _RGB).mean(axis=0)
     wanted = reference.ravel() - reference.mean()
-    floor = _STEADYING_LEVELS**2 * len(channels)
-    mixture = np.linalg.solve(channels.T @ channels + floor * np.eye(_RGB), channels.T @ wanted)
+    floor = _STEADYING_LEVELS**2 * len(around)
+    mixture: Mixture = np.linalg.solve(around.T @ around + floor * np.eye(_RGB), around.T @ wanted)
     length = float(np.linalg.norm(mixture))
-    scaled: NDArray[np.float32] = (mixture / length if length > 0 else mixture).astype(np.float32)
-    return scaled
+    return mixture / length if length > 0 else mixture

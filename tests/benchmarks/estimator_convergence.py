@@ -30,9 +30,7 @@ CPU = torch.device("cpu")
 def main() -> None:
     """Say it for every BATCHxUPDATES."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument(
-        "kind", choices=("classification", "segmentation", "boxes", "keypoints", "regression")
-    )
+    parser.add_argument("kind", choices=KINDS)
     parser.add_argument("file", type=Path, help="npz file")
     parser.add_argument("images", help="array of uint8 images [N, H, W] or [N, H, W, C]")
     parser.add_argument("labels", help="array of their labels")

@@ -240,6 +240,7 @@ def test_what_is_known_when_it_is_stopped_is_kept(
         main(["evaluate", str(run.path), str(exported), *QUICK, "--html", str(page), "--json", str(numbers)])
     assert [one["name"] for one in json.loads(numbers.read_text())["candidates"]] == [run.path.name]
     assert run.path.name in page.read_text()
+    assert "1 of 2 refiners" in page.read_text()
     assert json.loads(run.evaluation.read_text())["command"].endswith(str(numbers))
 
 

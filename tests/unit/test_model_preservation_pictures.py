@@ -106,9 +106,33 @@ def test_large_regions_are_measured_as_well() -> None:
 
 
 def test_what_begins_beyond_a_region_is_none_of_it() -> None:
-    before, after = disc(RED, GREEN), disc(GREEN, GREEN, grain=2.0)
-    (found,) = measure_pictures(before, after, [Box(2, 2, 19, 19)])
+    one, other = (120.0, 100.0, 200.0), (160.0, 106.8, 60.0)
+    before, after = disc(one, other), disc(other, other, grain=2.0)
+    (found,) = measure_pictures(before, after, [Box(2, 2, 22, 22)])
     assert not found.measured
+
+
+@pytest.mark.parametrize("side", [96, 500, 1500])
+def test_a_large_flat_drawing_is_all_kept_when_nothing_changed(side: int) -> None:
+    halves = np.tile(disc(RED, RED)[:1, :1], (side, side, 1))
+    halves[:, side // 2 :] = disc(GREEN, GREEN)[0, 0]
+    (found,) = measure_pictures(halves, halves.copy(), [Box(0, 0, side, side)])
+    assert found.structure_kept is not None
+    assert found.structure_kept > 0.97
+    assert found.shift_px == pytest.approx(0, abs=1e-3)
+
+
+def test_a_remainder_that_nobody_sees_is_lost() -> None:
+    found = under_box((disc(RED, GREEN) * 0.02 + 120).round().astype(np.uint8))
+    assert found.structure_kept is not None
+    assert found.structure_kept < MIN_STRUCTURE_KEPT
+
+
+def test_a_small_thing_that_moved_by_more_than_its_size_is_found_where_it_is() -> None:
+    before, after = (np.tile(disc(GREEN, GREEN)[:1, :1], (64, 64, 1)) for _ in range(2))
+    before[30:34, 30:34] = after[31:35, 34:38] = disc(RED, RED)[0, 0]
+    (found,) = measure_pictures(before, after, [Box(28, 28, 36, 36)])
+    assert (found.dx, found.dy) == (pytest.approx(4, abs=0.2), pytest.approx(1, abs=0.2))
 
 
 def test_grain_of_flat_pictures_is_no_structure() -> None:

@@ -1,6 +1,6 @@
 """Owns whether colours were kept: whether what differed in colour before refinement still does, and how.
 
-The drift that the service measures looks at lightness, and so does not see a blue thing become green. But
+The drift that the service measures asks whether a thing is still seen, and lets a blue one become green. But
 another light, stain or camera may change colours as well, and all of them in one way. That way is found, as
 the linear map of chroma that leads from the refined images back to the synthetic ones best, one for the whole
 set, and is no loss. Lost is what it cannot bring back: things of different colours that now have the same.
