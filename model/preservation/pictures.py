@@ -72,7 +72,7 @@ def _measure_mixed(old: Colours, mixture: Mixture, new: Colours, window: Window,
     reference = _mixed(old, mixture)
     following = _following(_core(new), _core(old) @ mixture)
     found = measure_window(reference, _mixed(new, following), window, index)
-    if (found.structure_kept or 0.0) >= MIN_STRUCTURE_KEPT:
+    if found.structure_kept is None or found.structure_kept >= MIN_STRUCTURE_KEPT:
         return found
     # What moved by more than its own size does not follow in its place; it may be what stands out after.
     outstanding = _most_different(_core(new))

@@ -10,7 +10,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 from time import process_time
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -18,11 +18,10 @@ import torch
 from trainer.evaluation.usefulness.frame import Frame, to_float
 from trainer.evaluation.usefulness.kinds import estimation_for
 from trainer.evaluation.usefulness.training import Pool, train
-from trainer.labels.labels import labels_of
+from trainer.labels.labels import LabelKind, labels_of
 
 MOST_IMAGES = 10_000
 HELD_OUT = 0.1
-KINDS = ("classification", "segmentation", "boxes", "keypoints", "regression")
 AT_ONCE = 128
 CPU = torch.device("cpu")
 
@@ -30,7 +29,7 @@ CPU = torch.device("cpu")
 def main() -> None:
     """Say it for every BATCHxUPDATES."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("kind", choices=KINDS)
+    parser.add_argument("kind", choices=get_args(LabelKind))
     parser.add_argument("file", type=Path, help="npz file")
     parser.add_argument("images", help="array of uint8 images [N, H, W] or [N, H, W, C]")
     parser.add_argument("labels", help="array of their labels")
