@@ -169,6 +169,13 @@ class Replica:
             time.sleep(0.1)
         return job
 
+    def whenever(self, true: Callable[[], object]) -> None:
+        """Wait until something is true, whatever becomes of jobs."""
+        give_up_s = time.monotonic() + PATIENCE_S
+        while not true():
+            assert time.monotonic() < give_up_s, self.said()
+            time.sleep(0.1)
+
     def finished(self, job_id: str) -> Truth:
         """The files of a result, when the job is done, and its manifest."""
         self.until(job_id, lambda job: job["state"] == "done")

@@ -13,10 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
+
+from app.jobs.executors.local import CHUNKS_AT_ONCE
 
 ROOT = Path(__file__).resolve().parents[2]
 STORE_BYTES = 80 << 20
+IMAGES = 60
+CHUNK = 5
 Replicas = Callable[..., Any]
 Truth = tuple[dict[str, bytes], bytes]
 
@@ -34,15 +39,29 @@ class Machines:
     other: Any
     settings: dict[str, object]
 
+    def halt_the_other(self) -> None:
+        """Its worker takes chunks from now on, but never ends one."""
+        raylet = psutil.Process(self.other.all_processes["raylet"][0].process.pid)
+        workers = [
+            child for child in raylet.children(recursive=True) if child.cmdline()[0].startswith("ray::")
+        ]
+        assert workers
+        for worker in workers:
+            worker.suspend()
+
     def lose_the_other(self) -> None:
         self.ray.remove_node(self.other, allow_graceful=False)
 
 
 @pytest.fixture(scope="module")
-def machines(slow_models: Path, s3_endpoint: str) -> Iterator[Machines]:
+def machines(
+    slow_models: Path, s3_endpoint: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Machines]:
     """Machines that are none: each has a raylet of its own, and nothing to spare."""
-    port = _free_port()
+    port, files = _free_port(), tmp_path_factory.mktemp("ray")
+    (files / "ray").mkdir()  # Ray writes its address there, and makes the folder only in other ways to start
     environment = {
+        "RAY_TMPDIR": str(files),
         "SIMTRUE_MODELS": str(slow_models),
         "PYTHONPATH": str(ROOT),
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -120,11 +139,14 @@ def test_a_set_in_s3_is_refined_into_s3(  # noqa: PLR0917 (they are fixtures)
 def test_a_machine_is_lost_and_nothing_else(
     replicas: Replicas, machines: Machines, labelled_set: bytes, undisturbed: Truth
 ) -> None:
-    """Both work, one is lost, the other does what is left: the result is that of an undisturbed service."""
-    service = replicas(**machines.settings, job_chunk_files=5)
+    """Both have work, one is lost, the other does it all: the result is that of an undisturbed service."""
+    service = replicas(**machines.settings, job_chunk_files=CHUNK)
+    first = service.submit(labelled_set)
+    service.whenever(lambda: service.said().count("is ready (cpu, 1 threads)") == 2)
+    service.finished(first)
+    machines.halt_the_other()
     job = service.submit(labelled_set)
-    service.until(job, lambda _: service.said().count("is ready (cpu, 1 threads)") == 2)
-    service.until(job, lambda job: job["done"] > 10)
+    service.until(job, lambda job: job["done"] >= IMAGES - CHUNKS_AT_ONCE * CHUNK)
 
     before = service.records(job)
     machines.lose_the_other()
