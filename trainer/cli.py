@@ -111,7 +111,10 @@ def _add_evaluate(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
         "refiners", type=Path, nargs="+", metavar="RUN|ONNX", help="run folders or exported files"
     )
     evaluate.add_argument(
-        "--task", type=Path, metavar="FILE", help="labels of the synthetic and of real test images, TOML"
+        "--task",
+        type=Path,
+        metavar="FILE",
+        help="labels of the synthetic and of real test images, TOML; or of the synthetic ones, COCO .json",
     )
     evaluate.add_argument(
         "--html", type=Path, metavar="FILE", help="write the page here, too [RUN/report.html]"

@@ -158,6 +158,23 @@ def test_with_a_task_every_arm_is_scored_and_what_estimators_say_is_compared(
     assert "With strong augmentation" in run.report.read_text()
 
 
+def test_without_real_labels_a_task_still_says_whether_labels_hold(
+    run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = write_task(run.path.parents[1])
+    task = whole.with_name("no-test.toml")
+    task.write_text(whole.read_text().partition("[test]")[0])
+    page = tmp_path / "page.html"
+    main(["evaluate", str(run.path), "--task", str(task), *QUICK, "--html", str(page)])
+    (one,) = json.loads(run.evaluation.read_text())["candidates"]
+    assert one["preservation"]["regions_of"] == "boxes"
+    assert one["preservation"]["estimator"]["measure"] == "same class"
+    assert one["usefulness"] is None
+    assert "the task has no labelled real images to test on" in page.read_text()
+    pieces = re.findall(r"^\[(\d+)/(\d+)\]", capsys.readouterr().err, re.MULTILINE)
+    assert {total for _, total in pieces} == {pieces[-1][0]}, "as many pieces as were foretold"
+
+
 def test_estimators_learn_as_long_as_asked_for(run: RunFolder) -> None:
     task = write_task(run.path.parent.parent)
     torch.set_num_threads(1)

@@ -15,7 +15,7 @@ from trainer.labels.labels import Labels, labels_of
 from trainer.labels.masks import polygon_mask, run_length_mask
 from trainer.labels.reading import Meaning, read_labels
 from trainer.labels.regions import regions_of
-from trainer.labels.task import Task, load_task, read_task_file
+from trainer.labels.task import Task, load_lesson, load_task, read_task_file
 from trainer.sources import Reading, Source, parse_source
 
 Pixels = NDArray[Any]
@@ -159,6 +159,50 @@ def test_coco_is_read_as_each_kind(tmp_path: Path) -> None:
     assert masks[0].sum() == 16
     assert masks[1, 1:4, 1].all(), "run lengths go down the columns"
     assert masks[1].sum() == 3
+
+
+BOX = {"category_id": 1, "bbox": [4, 2, 4, 4]}
+MASK = BOX | {"segmentation": [[4.0, 2.0, 8.0, 2.0, 8.0, 6.0]]}
+POINTS = BOX | {"keypoints": [1, 2, 2, 5, 5, 0]}
+ONE, TWO = {"image_id": 0}, {"image_id": 1}
+
+
+@pytest.mark.parametrize(
+    ("entries", "found"),
+    [
+        ([MASK | ONE, MASK | ONE], ("segmentation", False)),
+        ([MASK | ONE, MASK | TWO | {"category_id": 2}], ("segmentation", True)),
+        ([MASK | ONE, BOX | TWO | {"segmentation": []}], ("boxes", False)),
+        ([POINTS | ONE, POINTS | TWO], ("keypoints", False)),
+        ([POINTS | ONE, POINTS | ONE], ("boxes", False)),
+        ([BOX | ONE, MASK | ONE | {"iscrowd": 1}], ("boxes", False)),
+    ],
+)
+def test_what_all_annotations_of_a_coco_file_have_is_what_is_learned(
+    tmp_path: Path, entries: list[Any], found: tuple[str, bool]
+) -> None:
+    path = coco(tmp_path / "x.json", entries)
+    file = read_task_file(path)
+    assert (file.kind, file.classes) == found
+    assert (file.labels, file.test) == ("x.json", None)
+
+
+def test_training_sees_labels_of_synthetic_images_and_nothing_of_real_ones(tmp_path: Path) -> None:
+    task(tmp_path, TASK)
+    text = TASK.replace('images = "set.npz:images"', 'images = "nowhere"')
+    (tmp_path / "task.toml").write_text(text)
+    lesson = load_lesson(tmp_path / "task.toml", f"{tmp_path / 'set.npz'}:images", PLAIN)
+    np.testing.assert_array_equal(lesson.labels.values[:, 0], np.arange(4))
+    assert not lesson.survives_moves
+
+
+def test_a_task_may_have_no_real_labels(tmp_path: Path) -> None:
+    read = task(tmp_path, TASK.partition("[test]")[0])
+    assert read.test is None
+    assert read.upper_bound is None
+    upper_bound = '[upper_bound]\nimages = "set.npz:images"\nlabels = "set.npz:angle"\n'
+    with pytest.raises(ConfigError, match="without a test"):
+        task(tmp_path, TASK.partition("[test]")[0] + upper_bound)
 
 
 def test_an_image_that_coco_does_not_list_is_named(tmp_path: Path) -> None:

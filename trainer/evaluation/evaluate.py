@@ -133,9 +133,12 @@ def refiner_works(plan: Plan, task: Task | None, *, first: bool) -> list[Work]:
     works: list[Work] = ["refining", *_judges(plan), "preservation"]
     if task is None:
         return works
+    works += ["estimator", "estimator"]
+    if task.test is None:
+        return works
     arms = [arm for arm, _ in plan_trials(task) if first or arm not in SHARED_ARMS]
     trials: list[Work] = ["estimator"] * (len(arms) * _learning(plan).seeds)
-    return [*works, "estimator", "estimator", "variants", *trials]
+    return [*works, "variants", *trials]
 
 
 def _judges(plan: Plan) -> list[Work]:
@@ -164,7 +167,7 @@ def prepare(data: TrainingData, task: Task | None, plan: Plan, progress: Progres
         regions = labelled
     settings = _realism_settings(plan, count)
     frame = realities(_central(synthetic[chosen], data.window), real, settings, progress)
-    trials = Trials(task, data.synthetic, learning) if task else None
+    trials = Trials(task, data.synthetic, learning) if task and task.test else None
     return Ground(
         synthetic, numbers, chosen, regions, real, data.window, settings, frame, learning, task, trials
     )
@@ -244,7 +247,9 @@ def _words(ground: Ground, data: TrainingData) -> dict[str, str]:
         "preservation": f"{counted(len(ground.regions))} {ground.regions.of} in "
         f"{counted(len(ground.chosen))} images",
     }
-    if task is not None:
+    if task is not None and task.test is None:
+        used["usefulness"] = "not measured: the task has no labelled real images to test on"
+    if task is not None and task.test is not None:
         updates = f"{learning.updates} updates" if learning.updates else "as many updates as the labels need"
         trained = min(int(task.labels.answers.sum()), learning.most_images)
         used["usefulness"] = (
@@ -252,8 +257,8 @@ def _words(ground: Ground, data: TrainingData) -> dict[str, str]:
             f"{learning.seeds} seed{'s' * (learning.seeds > 1)}, {updates}, "
             f"{learning.variants} refinements of each where they differ"
         )
-        if (pooled := task.pooled()) is not None:
-            used["boxes"] = pooled
+    if task is not None and (pooled := task.pooled()) is not None:
+        used["boxes"] = pooled
     if settings.judging == QUICK_JUDGING:
         used["quick"] = "a first look with few images and short training; not for the record"
     return used

@@ -1,6 +1,7 @@
 """Owns reading COCO .json labels: annotations by image, as boxes, masks, keypoints or one class an image."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.errors import DataError
+from trainer.evaluation.results import LabelKind
 from trainer.labels.index import ImageIndex
 from trainer.labels.masks import polygon_mask, run_length_mask
 
@@ -135,10 +137,7 @@ class Document:
 
 def read_coco(path: Path, index: ImageIndex) -> Document:
     """Find every image of `index` in the file by its file_name; DataError when one is not listed."""
-    try:
-        document = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"cannot read {path}: {error}") from error
+    document = _parsed(path)
     images, annotations = (_objects(path, document, part) for part in ("images", "annotations"))
     places = {
         _id(path, image): place
@@ -160,6 +159,30 @@ def read_coco(path: Path, index: ImageIndex) -> Document:
         if type(category.get("id")) is not int:
             raise DataError(f"{path}: a category has no whole number as its id")
     return Document(path, index, tuple(map(tuple, grouped)), tuple(categories))
+
+
+def labels_in_coco(path: Path) -> tuple[LabelKind, bool]:
+    """The most that all annotations of a file say, and whether its masks hold classes.
+
+    Masks where all have one, several categories being classes; else keypoints where all have some and no
+    image has two of them; else boxes.
+    """
+    entries = _objects(path, _parsed(path), "annotations")
+    entries = [entry for entry in entries if not entry.get("iscrowd")]
+    if entries and all(entry.get("segmentation") for entry in entries):
+        return "segmentation", len({str(entry.get("category_id")) for entry in entries}) > 1
+    images = Counter(str(entry.get("image_id")) for entry in entries)
+    alone = max(images.values(), default=0) == 1
+    if alone and all(entry.get("keypoints") for entry in entries):
+        return "keypoints", False
+    return "boxes", False
+
+
+def _parsed(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"cannot read {path}: {error}") from error
 
 
 def _objects(path: Path, document: object, part: str) -> list[Entry]:

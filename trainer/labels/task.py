@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from trainer.errors import ConfigError, DataError
 from trainer.evaluation.results import LabelKind
+from trainer.labels.coco import labels_in_coco
 from trainer.labels.fitting import fitted_size
 from trainer.labels.index import ImageIndex, index_images
 from trainer.labels.labels import Labels
@@ -61,7 +62,7 @@ class TaskFile(BaseModel):
     survives_moves: bool = Field(
         False, description="regression: shifting or scaling the image a little does not change the answer"
     )
-    test: LabelledFiles
+    test: LabelledFiles | None = Field(None, description="real images for the final score")
     upper_bound: LabelledFiles | None = None
 
     @model_validator(mode="after")
@@ -72,8 +73,11 @@ class TaskFile(BaseModel):
         for name, kind in (("leave_out", "classification"), ("survives_moves", "regression")):
             if getattr(self, name) and self.kind != kind:
                 raise ValueError(f"{name} belongs to a {kind}, not to {self.kind}")
-        if self.test.rank is not None and self.names and self.test.rank.column >= len(self.names):
-            raise ValueError(f"rank has column {self.test.rank.column}, there are {len(self.names)} names")
+        rank = None if self.test is None else self.test.rank
+        if rank is not None and self.names and rank.column >= len(self.names):
+            raise ValueError(f"rank has column {rank.column}, there are {len(self.names)} names")
+        if self.test is None and self.upper_bound is not None:
+            raise ValueError("an upper_bound without a test has nothing to be scored on")
         return self
 
 
@@ -99,20 +103,30 @@ class Task:
     regions: Regions
     """Where the structure of the synthetic images is measured."""
     survives_moves: bool
-    test: LabelledImages
+    test: LabelledImages | None
+    """None: no real image has a label, and usefulness is not measured."""
     upper_bound: LabelledImages | None
 
     def pooled(self) -> str | None:
         """A sentence about categories of boxes that are measured as one; None where there are not several."""
         if self.kind != "boxes":
             return None
-        every = (self.labels, self.test.labels, *([self.upper_bound.labels] if self.upper_bound else []))
+        every = [self.labels, *(real.labels for real in (self.test, self.upper_bound) if real is not None)]
         names = list(dict.fromkeys(name for labels in every for name in labels.class_names.values()))
         if len(names) < 2:
             return None
         more = f" and {len(names) - CATEGORIES_NAMED} more" if len(names) > CATEGORIES_NAMED else ""
         shown = ", ".join(name[:MOST_NAMED] for name in names[:CATEGORIES_NAMED])
         return f"the {len(names)} categories {shown}{more} are measured as one: where boxes are, not which"
+
+
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """What an estimator may learn while a refiner is trained: labels of synthetic images alone."""
+
+    labels: Labels
+    """Of the synthetic images, in their order."""
+    survives_moves: bool
 
 
 def load_task(path: Path, synthetic: str | Source, reading: Reading | None = None) -> Task:
@@ -125,24 +139,42 @@ def load_task(path: Path, synthetic: str | Source, reading: Reading | None = Non
     file, reading = read_task_file(path), reading or Reading()
     source = parse_source("synthetic", synthetic) if isinstance(synthetic, str) else synthetic
     index = index_images(source)
+    labels = _synthetic_labels(path, file, index, reading)
+    test, upper_bound = (
+        None if files is None else _labelled(path, files, role, labels, reading)
+        for files, role in ((file.test, "test"), (file.upper_bound, "upper bound"))
+    )
+    regions = _regions(path, file, labels, index, reading)
+    return Task(file.kind, labels, regions, _survives_moves(file), test, upper_bound)
+
+
+def load_lesson(path: Path, synthetic: str, reading: Reading) -> Lesson:
+    """Read of a task file what training may see: the synthetic labels. Nothing of real images is opened."""
+    file = read_task_file(path)
+    index = index_images(parse_source("synthetic", synthetic))
+    return Lesson(_synthetic_labels(path, file, index, reading), _survives_moves(file))
+
+
+def _synthetic_labels(path: Path, file: TaskFile, index: ImageIndex, reading: Reading) -> Labels:
     meaning = Meaning(file.kind, file.names, file.unit, file.leave_out, file.classes)
     labels = read_labels(_beside(path, file.labels), meaning, index, reading)
     if not labels.answers.any():
         raise DataError(f"{file.labels}: no synthetic image has a label to learn from")
-    return Task(
-        file.kind,
-        labels,
-        _regions(path, file, labels, index, reading),
-        file.survives_moves or file.kind != "regression",
-        _labelled(path, file.test, "test", labels, reading),
-        None
-        if file.upper_bound is None
-        else _labelled(path, file.upper_bound, "upper bound", labels, reading),
-    )
+    return labels
+
+
+def _survives_moves(file: TaskFile) -> bool:
+    return file.survives_moves or file.kind != "regression"
 
 
 def read_task_file(path: Path) -> TaskFile:
-    """Read and check the TOML; ConfigError names the first faults."""
+    """Read and check the TOML; ConfigError names the first faults.
+
+    A COCO .json is a task of its own: the labels are what all its annotations have.
+    """
+    if path.suffix == ".json":
+        kind, classes = labels_in_coco(path)
+        return TaskFile.model_validate({"kind": kind, "labels": path.name, "classes": classes})
     try:
         return TaskFile.model_validate(read_toml(path))
     except ValidationError as error:

@@ -39,11 +39,13 @@ class Trials:
     """All arms of one task. What does not depend on the refiner is trained once and kept."""
 
     def __init__(self, task: Task, synthetic: Images, learning: Learning) -> None:
-        """`synthetic` are the task's images, grey levels [N, H, W, C].
+        """For a task with test images; `synthetic` are its own images, grey levels [N, H, W, C].
 
         DataError where labels, images and test images do not belong together.
         """
-        _check(task, synthetic)
+        assert task.test is not None
+        test = task.test
+        _check(task, test, synthetic)
         self._learning = learning
         self._device = torch.device(learning.device)
         rows = _sample(task.labels, learning.most_images)
@@ -51,13 +53,13 @@ class Trials:
         labels = task.labels.of(rows)
         self._frame = Frame.of(synthetic, learning.most_side)
         self._estimation = estimation_for(
-            labels, self._frame, survives_moves=task.survives_moves, rank=task.test.rank
+            labels, self._frame, survives_moves=task.survives_moves, rank=test.rank
         )
         self._targets = self._estimation.targets(labels)
-        self._estimation.targets(task.test.labels)  # before hours of training: do its classes exist?
-        self._real = None if task.upper_bound is None else self._upper_bound(task, task.upper_bound)
-        self._task = task
-        self._test = self._frame.take(task.test.images)
+        self._estimation.targets(test.labels)  # before hours of training: do its classes exist?
+        self._task, self._test = task, test
+        self._test_images = self._frame.take(test.images)
+        self._real = None if task.upper_bound is None else self._upper_bound(task.upper_bound)
         self._known: dict[tuple[Arm, Augmentation], tuple[dict[str, float], ...]] = {}
 
     def measure(self, refine: Refine, progress: Progress | None = None) -> Usefulness:
@@ -81,7 +83,7 @@ class Trials:
         return Usefulness(
             self._task.kind,
             metric,
-            len(self._test),
+            len(self._test_images),
             tuple(_score(*key, seeds) for key, seeds in results.items()),
             *(
                 gap_closed({arm: values for (arm, own), values in primary.items() if own == augmentation})
@@ -114,8 +116,8 @@ class Trials:
         network = train(
             estimation, pool, seed, augmentation=augmentation, updates=updates, device=self._device
         )
-        answers = ask(estimation, network, self._test, self._device)
-        return score_by_group(estimation, answers, self._task.test)
+        answers = ask(estimation, network, self._test_images, self._device)
+        return score_by_group(estimation, answers, self._test)
 
     def _refined(self, refine: Refine) -> list[Tensor]:
         """One set per variant; only one where the refiner takes no noise."""
@@ -145,11 +147,11 @@ class Trials:
         draws = np.concatenate([np.arange(len(variants) * count), np.tile(last, plain)])
         return Pool(torch.cat(parts), torch.cat([self._targets] * len(parts)), draws)
 
-    def _upper_bound(self, task: Task, real: LabelledImages) -> tuple[Estimation, Pool]:
-        estimation = self._estimation
+    def _upper_bound(self, real: LabelledImages) -> tuple[Estimation, Pool]:
+        task, estimation = self._task, self._estimation
         if task.kind == "regression":  # its own mean and spread: it may be an ordinal
             # Who has learned the ordinal itself answers with it: no column to choose, no sign to turn.
-            rank = Rank(column=0, sign=1) if real.rank is not None else task.test.rank
+            rank = Rank(column=0, sign=1) if real.rank is not None else self._test.rank
             estimation = estimation_for(
                 real.labels, self._frame, survives_moves=task.survives_moves, rank=rank
             )
@@ -229,10 +231,10 @@ def _sample(labels: Labels, most: int) -> NDArray[np.int64]:
     return np.sort(rng.permutation(rows)[:most])
 
 
-def _check(task: Task, synthetic: Images) -> None:
+def _check(task: Task, test: LabelledImages, synthetic: Images) -> None:
     if len(synthetic) != len(task.labels):
         raise DataError(f"there are labels of {len(task.labels)} images, but {len(synthetic)} images")
-    for role, real in (("test", task.test), ("upper bound", task.upper_bound)):
+    for role, real in (("test", test), ("upper bound", task.upper_bound)):
         if real is None:
             continue
         if (real.images.shape[3], real.images.dtype) != (synthetic.shape[3], synthetic.dtype):
