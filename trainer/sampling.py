@@ -25,6 +25,10 @@ Stream = Literal[
     "balance/synthetic",
     "balance/real",
     "looks/real",
+    "labels/rows",
+    "labels/synthetic",
+    "labels/noise",
+    "labels/moves",
     "refiner/views",
     "views/refined",
     "views/real",
@@ -43,6 +47,7 @@ Stream = Literal[
     "usefulness/order",
     "usefulness/augmentation",
     "usefulness/halves",
+    "usefulness/harmless",
 ]
 
 

@@ -17,6 +17,7 @@ from trainer.evaluation.usefulness.augmentation import draw_moves, restyle  # no
 from trainer.evaluation.usefulness.boxes import Boxes, box_iou  # noqa: E402
 from trainer.evaluation.usefulness.change import _halves, measure_estimator_change  # noqa: E402
 from trainer.evaluation.usefulness.frame import Frame, to_float  # noqa: E402
+from trainer.evaluation.usefulness.harmless import seen_otherwise  # noqa: E402
 from trainer.evaluation.usefulness.keypoints import Keypoints  # noqa: E402
 from trainer.evaluation.usefulness.kinds import estimation_for  # noqa: E402
 from trainer.evaluation.usefulness.learning import Learning  # noqa: E402
@@ -374,6 +375,8 @@ def test_an_estimator_sees_that_content_moved_and_that_nothing_changed() -> None
     same = measure_estimator_change(labels["classification"], images, images, learning)
     assert (same.mean, same.median, same.measure) == (1.0, 1.0, "same class")
     assert same.of_both is not None
+    assert same.of_harmless is not None
+    assert 0.5 < same.of_harmless.mean <= 1.0
     moved = measure_estimator_change(labels["classification"], images, images[:, :, ::-1], learning)
     assert moved.mean < 0.3
     assert set(moved.per_class) == {"0", "1"}
@@ -381,6 +384,20 @@ def test_an_estimator_sees_that_content_moved_and_that_nothing_changed() -> None
     assert moved.score_after is not None
     assert moved.score_after < 0.3
     assert moved.score_before > 0.8
+
+
+def test_what_no_label_minds_changes_the_look_and_leaves_the_place() -> None:
+    images, _ = squares(2, 24, channels=3)
+    seen = seen_otherwise(images, 0)
+    assert (seen.shape, seen.dtype) == (images.shape, images.dtype)
+    np.testing.assert_array_equal(seen, seen_otherwise(images, 0))
+    assert np.abs(seen.astype(float) - images).mean() > 10
+    for before, after in zip(images, seen, strict=True):
+        darker = [one.mean(2) < (one.mean(2).max() + one.mean(2).min()) / 2 for one in (before, after)]
+        assert np.mean(darker[0] == darker[1]) > 0.9
+    deep = seen_otherwise(images.astype(np.uint16) * 257, 0)
+    assert deep.dtype == np.uint16
+    assert np.abs(deep / 257 - seen).max() <= 0.51
 
 
 def test_a_class_that_only_the_images_asked_about_show_stops_no_evaluation() -> None:

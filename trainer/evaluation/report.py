@@ -69,6 +69,9 @@ def metrics(realities: Realities, result: CandidateResult) -> dict[str, float]:
         if (both := kept.estimator.of_both) is not None:
             found[f"estimator_of_both_{name}_mean"] = both.mean
             found[f"estimator_of_both_{name}_median"] = both.median
+        if (harmless := kept.estimator.of_harmless) is not None:
+            found[f"estimator_of_harmless_{name}_mean"] = harmless.mean
+            found[f"estimator_of_harmless_{name}_median"] = harmless.median
     found |= _usefulness(result)
     return {name: round(value, 6) for name, value in found.items() if math.isfinite(value)}
 

@@ -130,6 +130,9 @@ class EstimatorChange:
     """The same after: what falls here and not before is either content or a style it does not know."""
     of_both: "EstimatorChange | None" = None
     """The same of an estimator that has also learned from refined images, and so knows their style."""
+    of_harmless: "EstimatorChange | None" = None
+    """What this estimator says of the synthetic images under other light, a slight blur and grain, instead of
+    refined: its own unsteadiness."""
 
 
 Arm = Literal["synthetic", "refined", "both", "real"]

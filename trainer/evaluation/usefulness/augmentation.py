@@ -4,7 +4,7 @@ Every random number comes from the generator passed in, so an update's augmentat
 the ones before.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log
 from typing import Literal
 
@@ -43,6 +43,10 @@ class Moves:
     """float32 [N, 2], px."""
     height: int
     width: int
+
+    def __getitem__(self, images: slice) -> "Moves":
+        """Those of some of the images."""
+        return replace(self, matrix=self.matrix[images], offset=self.offset[images])
 
     @property
     def centre(self) -> Tensor:
@@ -98,7 +102,7 @@ def restyle(images: Tensor, largest_occluder: float, source: torch.Generator) ->
     """
     images = _expose(images, source)
     images = _occlude(images + _shade(images, source) + _clutter(images, source), largest_occluder, source)
-    images = images + _each(images, source, -0.7, 1.0) * (_blur(images) - images)
+    images = images + _each(images, source, -0.7, 1.0) * (blur(images) - images)
     return _saturate(images + _noise(images, source), source)
 
 
@@ -163,7 +167,7 @@ def _occlude(images: Tensor, largest: float, source: torch.Generator) -> Tensor:
 def _noise(images: Tensor, source: torch.Generator) -> Tensor:
     """Sensor noise, as fine as the pixels or coarser, of a strength that differs by image."""
     fine = torch.randn(images.shape, generator=source).to(images.device)
-    coarse = 2.5 * _blur(fine)
+    coarse = 2.5 * blur(fine)
     mix = _each(images, source, 0.0, 1.0)
     strength = _contrast(images) * _each(images, source, 0.0, MOST_NOISE)
     return strength * (mix * fine + (1.0 - mix) * coarse)
@@ -175,10 +179,10 @@ def _saturate(images: Tensor, source: torch.Generator) -> Tensor:
     return torch.minimum(torch.maximum(images, mean - dark), mean + bright)
 
 
-def _blur(images: Tensor) -> Tensor:
-    """Gaussian, separable, borders repeated."""
+def blur(images: Tensor, sigma_px: float = BLUR_SIGMA_PX) -> Tensor:
+    """Images [N, C, H, W] under a Gaussian of 5x5 px, borders repeated."""
     places = torch.arange(-2, 3, device=images.device, dtype=images.dtype)
-    weights = torch.exp(-0.5 * (places / BLUR_SIGMA_PX) ** 2)
+    weights = torch.exp(-0.5 * (places / sigma_px) ** 2)
     weights = weights / weights.sum()
     padded = nn.functional.pad(images, (2, 2, 2, 2), mode="replicate")
     height, width = images.shape[2:]

@@ -13,6 +13,7 @@ from trainer.evaluation.progress import Progress
 from trainer.evaluation.results import EstimatorChange
 from trainer.evaluation.usefulness.estimation import Answers, Change, Estimation
 from trainer.evaluation.usefulness.frame import Frame
+from trainer.evaluation.usefulness.harmless import seen_otherwise
 from trainer.evaluation.usefulness.kinds import estimation_for
 from trainer.evaluation.usefulness.learning import Learning
 from trainer.evaluation.usefulness.training import Pool, ask, train
@@ -40,7 +41,9 @@ def measure_estimator_change(
     left may still be its own trouble with the style, and an upper bound on the change of content. The
     second number, `of_both`, comes from an estimator that has also learned from the first half refined:
     it knows the style, and where it too changes its mind, the content changed. But it may learn a
-    systematic change of content as if it were style, so neither number replaces the other.
+    systematic change of content as if it were style, so neither number replaces the other. The third,
+    `of_harmless`, is what the first estimator says of the synthetic images seen otherwise, which no label
+    minds: nobody can ask for less change than that.
 
     Classes that are no answer are learned here as well: an erased object must be able to look like one.
     DataError where there is too little to learn from.
@@ -55,16 +58,19 @@ def measure_estimator_change(
     every = labels.of(np.concatenate([learnt, asked]))
     estimation = estimation_for(every, frame, survives_moves=survives_moves)
     views = [(frame.take(images[learnt]), frame.take(images[asked])) for images in (synthetic, refined)]
+    harmless = frame.take(seen_otherwise(synthetic[asked], SEED))
     targets = estimation.targets(labels.of(learnt))
 
     def changed(name: str, pools: Sequence[Tensor]) -> EstimatorChange:
         progress.begin("estimator", f"preservation, estimator trained on {name}")
         pool = Pool(torch.cat(list(pools)), torch.cat([targets] * len(pools)), _all_rows(pools))
-        answers = _asked(estimation, pool, [view[1] for view in views], learning)
-        truth = labels.of(asked)
-        result = summarise(estimation, answers[0], answers[1], truth, counts[asked])
+        before, after, otherwise = _asked(estimation, pool, [views[0][1], views[1][1], harmless], learning)
+        result, of_harmless = (
+            summarise(estimation, before, answers, labels.of(asked), counts[asked])
+            for answers in (after, otherwise)
+        )
         progress.found(f"{result.measure}, mean {result.mean:.4f}")
-        return result
+        return replace(result, of_harmless=of_harmless)
 
     alone = changed("synthetic images", [views[0][0]])
     return replace(alone, of_both=changed("synthetic and refined images", [views[0][0], views[1][0]]))
