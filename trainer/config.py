@@ -205,6 +205,22 @@ class TrainConfig(DataConfig):
         "real ones are: without it a refiner draws most often what it draws best; 0: off, as in the paper",
         json_schema_extra=LOSSES,
     )
+    labels_weight: float = Field(
+        1.0,
+        ge=0,
+        le=1e6,
+        description="weight of how far what the estimator of --labels says of refined images is from what it "
+        "says of synthetic ones; without --labels it has no meaning",
+        json_schema_extra=LOSSES,
+    )
+    labels_updates: int = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        description="updates in which the estimator learns the labels, before all else; 0: as many as their "
+        "kind needs, one to three minutes of a processor",
+        json_schema_extra=LOSSES,
+    )
     variety_weight: float = Field(
         0.0,
         ge=0,

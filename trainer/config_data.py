@@ -46,8 +46,14 @@ class DataConfig(BaseModel):
         description="8 or 16 bits per channel; auto takes what the images have",
         json_schema_extra=DATA,
     )
-    labels: Literal["none"] = Field(
-        "none", description="labels used in training; none: SimGAN as in the paper", json_schema_extra=DATA
+    labels: str = Field(
+        "none",
+        min_length=1,
+        max_length=4096,
+        description="labels of the synthetic images that refinement must keep: a COCO .json, or a task file "
+        "(TOML, as for evaluate --task; of real images it reads nothing); an estimator learns them first, "
+        "and then must say the same of an image before and after; none: SimGAN as in the paper",
+        json_schema_extra=DATA,
     )
     max_resident_bytes: int = Field(
         8 << 30,

@@ -118,6 +118,7 @@ def describe(line: Mapping[str, float], images_per_s: float) -> str:
         ("R", "refiner_loss", "{:.3f}"),
         ("D", "discriminator_loss", "{:.3f}"),
         ("D accuracy", "discriminator_accuracy", "{:.3f}"),
+        ("labels", "label_divergence", "{:.3f}"),
         ("change", "mean_absolute_change_levels", "{:.2f} levels"),
     ):
         if key in line:

@@ -17,6 +17,12 @@ def train(run: Training, recorder: Recorder | None) -> None:
     """
     config, clock = run.config, run.clock
 
+    # Let an estimator learn the synthetic labels, where there are any.
+    if run.consistency is not None and run.consistency.score is None:
+        run.consistency.learn(run.world)
+        if recorder is not None:
+            recorder.learned(run.consistency)
+
     # Warm up R on self-regularization alone.
     while clock.warmup_refiner < config.warmup_refiner_steps:
         _update_refiner(run, adversarial=False)
@@ -64,6 +70,7 @@ def _update_refiner(run: Training, *, adversarial: bool) -> Tensor:
         noise_reader=run.noise_reader,
         variety=None if run.variety is None else run.variety.module,
         views=run.views("refiner/views", update),
+        comparison=run.comparison(update),
         adversarial=adversarial,
     )
     run.clock.refiner_updates += 1

@@ -9,6 +9,7 @@ from time import monotonic
 
 from trainer.alarms import Alarm
 from trainer.checkpoint import save_checkpoint
+from trainer.consistency import Consistency
 from trainer.console import Console
 from trainer.disk import telling, write_atomically
 from trainer.grid import draw_grid, to_png
@@ -37,6 +38,15 @@ class Recorder:
                 self._tensorboard = TensorBoardLog(folder.tensorboard, iteration + 1)
         self._last_time, self._last_updates = monotonic(), _updates(run)
         console.start(run)
+
+    def learned(self, consistency: Consistency) -> None:
+        """Say how well the estimator of the labels reads images that it has not seen."""
+        metric, score = consistency.estimation.metric, consistency.score
+        self._write({"iteration": 0, "estimator": {"metric": metric, "score": score}})
+        self._console.say(
+            f"an estimator has learned the labels of {len(consistency.learned)} synthetic images: {metric} "
+            f"{score:.3f} on {len(consistency.asked)} others"
+        )
 
     def log(self, run: Training, phase: str, step: int, means: Mapping[str, float]) -> None:
         """Write one line about the steps since the last one, and what is wrong, if anything."""
@@ -68,8 +78,10 @@ class Recorder:
         if run.validator is None:
             return None
         found = run.validator.observe(run.ema.refiner, step)
+        kept = None if run.consistency is None else run.consistency.kept(run.ema.refiner)
         numbers = {
             **asdict(found),
+            **({} if kept is None else {"label_change_mean": kept.mean, "label_change_median": kept.median}),
             "self_regularization_weight": run.regularization.weight,
             "refiner_pace": run.pace.factor,
         }
@@ -83,7 +95,7 @@ class Recorder:
         self._console.say(
             f"step {step}: patches {found.sliced_wasserstein:.2f} levels from real (synthetic ones "
             f"{run.validator.unrefined:.2f}), {found.lost_fraction:.1%} of the content{colours} lost, "
-            f"lambda {run.regularization.weight:.3g}{pace}"
+            f"lambda {run.regularization.weight:.3g}{pace}{'' if kept is None else f', {kept}'}"
         )
         self._tell(run.alarms.observe_validation(step, found.beyond), run)
         return found
@@ -124,6 +136,8 @@ class Recorder:
 def metrics_line(run: Training, means: Mapping[str, float]) -> dict[str, float]:
     """The numbers of a log line: the means, the change in grey levels, D's balanced accuracy."""
     line = dict(means)
+    if run.consistency is None:
+        line.pop("label_divergence", None)
     if "mean_absolute_change" in line:
         change = line.pop("mean_absolute_change") / 2.0
         line["mean_absolute_change_levels"] = change * run.data.peak

@@ -7,15 +7,17 @@ from trainer.allocator import keep_freed_memory
 from trainer.checkpoint import fitting, load_newest
 from trainer.config import TrainConfig
 from trainer.console import Console
-from trainer.data import load_data
+from trainer.data import TrainingData, load_data
 from trainer.distributed import World, open_world
-from trainer.errors import ConfigError
+from trainer.errors import ConfigError, DataError
 from trainer.hardware import Hardware, agreed, backend, choose_hardware, telling_memory
+from trainer.labels.task import Lesson, load_lesson
 from trainer.loop import train
 from trainer.networks import variety_group
 from trainer.options import validate
 from trainer.recorder import Recorder
 from trainer.run_folder import RunFolder, claim_run_folder
+from trainer.sources import Reading
 from trainer.training import Training, build_training
 
 
@@ -78,9 +80,23 @@ def _prepare(config: TrainConfig, folder: RunFolder, world: World, hardware: Har
         owns_cache=world.is_main,
         barrier=world.barrier,
     )
+    lesson = _lesson(config, data)
     if world.is_main:
         console.say(f"{folder.path}: {data}; {hardware}")
-    return build_training(config, data, world, hardware)
+    return build_training(config, data, world, hardware, lesson)
+
+
+def _lesson(config: TrainConfig, data: TrainingData) -> Lesson | None:
+    """The labels of the synthetic images; DataError when they are those of others."""
+    if config.labels == "none":
+        return None
+    reading = Reading(config.resize, config.crop, data.channels, data.bit_depth)
+    lesson = load_lesson(Path(config.labels), config.synthetic, reading)
+    if len(lesson.labels) != len(data.synthetic):
+        raise DataError(
+            f"{config.labels} labels {len(lesson.labels)} synthetic images, there are {len(data.synthetic)}"
+        )
+    return lesson
 
 
 def _restore(run: Training, folder: RunFolder) -> None:

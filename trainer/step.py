@@ -16,6 +16,7 @@ from model.losses import (
     self_regularization_loss,
 )
 from model.noise_reader import noise_recovery_loss
+from trainer.consistency import Comparison
 from trainer.content_balance import ContentBalance
 from trainer.views import Views
 
@@ -28,6 +29,7 @@ REFINER_TERMS = (
     "looks_distance",
     "self_regularization_loss",
     "noise_recovery_loss",
+    "label_divergence",
     "mean_absolute_change",
     "edge_agreement",
     "refiner_gradient_norm",
@@ -55,6 +57,7 @@ class Objective:
     """Factor on both whole losses: the number of patches (`patch_reduction` sum), or 1 (mean)."""
     noise_recovery_weight: float
     variety_weight: float
+    labels_weight: float
     looks_weight: float
     looks: Callable[[Tensor], Tensor] | None
     """How far the looks of this process's refined images are from those of the real ones."""
@@ -82,13 +85,15 @@ def refiner_step(
     noise_reader: Learner | None = None,
     variety: nn.Module | None = None,
     views: Views | None = None,
+    comparison: Comparison | None = None,
     adversarial: bool = True,
 ) -> tuple[Terms, Tensor]:
     """Update R on Eq. 4: realism + λ · self-regularization; without `adversarial` on the second term alone.
 
     Where there is a reader of noise, its weighted error is a third term, on which it is updated as well;
     where there is a second discriminator, the weighted realism that it sees is a fourth, and where the looks
-    of real images are known, the weighted distance to them a fifth.
+    of real images are known, the weighted distance to them a fifth. With a comparison, the weighted
+    divergence of what an estimator says before and after is a sixth.
 
     synthetic: float [N, C, H, W] in [-1, 1]; noise: float [N, K, H, W] or None. D stays as it is: gradients
     pass through it to R, none is computed for its weights. Returns REFINER_TERMS (losses as means over
@@ -108,11 +113,14 @@ def refiner_step(
             recovery = distance.new_zeros(())
             if noise_reader is not None and noise is not None:
                 recovery = noise_recovery_loss(noise_reader.forward(refined), noise)
-        looks = distance.new_zeros(())
+        looks = of_labels = distance.new_zeros(())
         if adversarial and objective.looks is not None:
             looks = objective.looks(refined)
+        if comparison is not None:
+            of_labels = _label_divergence(refiner, objective, comparison, synthetic, refined)
         loss = realism + objective.variety_weight * of_groups + self_regularization_weight * distance
         loss = loss + objective.noise_recovery_weight * recovery + objective.looks_weight * looks
+        loss = loss + objective.labels_weight * of_labels
         learners = (refiner,) if noise_reader is None else (refiner, noise_reader)
         for learner in learners:
             learner.optimiser.zero_grad()
@@ -121,8 +129,22 @@ def refiner_step(
     refined = refined.detach().float()
     change = (refined - synthetic).abs().mean()
     agreement = edge_agreement(refined, synthetic)
-    values = (loss, realism, of_groups, looks, distance, recovery, change, agreement, gradient_norm)
+    values = (
+        *(loss, realism, of_groups, looks, distance, recovery, of_labels),
+        *(change, agreement, gradient_norm),
+    )
     return _terms(REFINER_TERMS, values), refined
+
+
+def _label_divergence(
+    refiner: Learner, objective: Objective, comparison: Comparison, synthetic: Tensor, refined: Tensor
+) -> Tensor:
+    """Of this update's comparison, as many times as strong as there are updates until the next."""
+    if comparison.synthetic is not None:
+        synthetic = comparison.synthetic
+        with objective.autocast():
+            refined = refiner.forward(synthetic, comparison.noise)
+    return comparison.every * comparison.divergence(synthetic, refined)
 
 
 def discriminator_step(

@@ -15,12 +15,14 @@ from model.looks import Looks
 from trainer.alarms import Alarms
 from trainer.batches import Batches
 from trainer.config import TrainConfig
+from trainer.consistency import Comparison, Consistency, make_consistency
 from trainer.content_balance import ContentBalance, balance_content
 from trainer.data import TrainingData
 from trainer.distributed import World
 from trainer.ema import Ema
 from trainer.errors import ConfigError
 from trainer.hardware import Hardware
+from trainer.labels.task import Lesson
 from trainer.meters import Meters
 from trainer.networks import Networks, build_networks
 from trainer.pace import Pace
@@ -76,6 +78,8 @@ class Training:
     discriminator: Learner
     noise_reader: Learner | None
     variety: Learner | None
+    consistency: Consistency | None
+    """Where the synthetic images have labels that refinement must keep."""
     objective: Objective
     regularization: Regularization
     pace: Pace
@@ -104,6 +108,12 @@ class Training:
         views = draw_views(self.config.batch_size, self.config.discriminator_views, source)
         return views[self.world.shard(self.config.batch_size)]
 
+    def comparison(self, update: int) -> Comparison | None:
+        """Images whose labels are compared in an update of the refiner, if any."""
+        if self.consistency is None:
+            return None
+        return self.consistency.comparison(update, partial(draw_noise, self.networks.refiner.config.noise))
+
     def state_dict(self) -> dict[str, object]:
         """Everything that the next step depends on, beside config and images."""
         return {
@@ -119,6 +129,7 @@ class Training:
             "noise_reader_optimiser": _state(self.networks.noise_reader_optimiser),
             "variety": _state(self.networks.variety),
             "variety_optimiser": _state(self.networks.variety_optimiser),
+            "consistency": None if self.consistency is None else self.consistency.state_dict(),
             "ema": self.ema.refiner.state_dict(),
             "history": None if self.history is None else dict(self.history.state_dict()),
             "meters": dict(self.meters.state_dict()),
@@ -144,6 +155,8 @@ class Training:
         if self.networks.variety is not None and self.networks.variety_optimiser is not None:
             self.networks.variety.load_state_dict(state["variety"])
             self.networks.variety_optimiser.load_state_dict(state["variety_optimiser"])
+        if self.consistency is not None:
+            self.consistency.load_state_dict(state["consistency"])
         self.ema.refiner.load_state_dict(state["ema"])
         if self.history is not None:
             self.history.load_state_dict(_on_device(state["history"], self.hardware.device))
@@ -158,8 +171,17 @@ class Training:
         restore_random_state(state["random"])
 
 
-def build_training(config: TrainConfig, data: TrainingData, world: World, hardware: Hardware) -> Training:
-    """Put a run together at its very beginning; ConfigError when config and images do not fit."""
+def build_training(
+    config: TrainConfig,
+    data: TrainingData,
+    world: World,
+    hardware: Hardware,
+    lesson: Lesson | None = None,
+) -> Training:
+    """Put a run together at its very beginning; ConfigError when config and images do not fit.
+
+    lesson: labels of the synthetic images, whatever `labels` in the config says.
+    """
     device = hardware.device
     networks = build_networks(config, data.channels, device)
     ema = Ema(networks.refiner, config.ema_decay)
@@ -175,6 +197,7 @@ def build_training(config: TrainConfig, data: TrainingData, world: World, hardwa
         discriminator=_learner(networks.discriminator, networks.discriminator_optimiser, world, device),
         noise_reader=_optional(networks.noise_reader, networks.noise_reader_optimiser, world, device),
         variety=_optional(networks.variety, networks.variety_optimiser, world, device),
+        consistency=_consistency(config, data, lesson, world, device),
         objective=_objective(config, data, networks, world, hardware),
         regularization=Regularization.of(config.self_regularization_weight, config.preservation_budget),
         pace=Pace.of(config.refiner_pace_limit, device),
@@ -187,6 +210,14 @@ def build_training(config: TrainConfig, data: TrainingData, world: World, hardwa
         clock=Clock(),
         stopping=Stopping(),
     )
+
+
+def _consistency(
+    config: TrainConfig, data: TrainingData, lesson: Lesson | None, world: World, device: torch.device
+) -> Consistency | None:
+    if lesson is None:
+        return None
+    return make_consistency(lesson, data, config, world, device)
 
 
 def _validator(config: TrainConfig, data: TrainingData, world: World) -> Validator | None:
@@ -254,6 +285,7 @@ def _objective(
         height * width if config.patch_reduction == "sum" else 1,
         config.noise_recovery_weight,
         config.variety_weight,
+        config.labels_weight,
         config.looks_weight,
         _looks(config, data, world, hardware.device),
         _content_balance(config, data, networks, hardware.device),

@@ -32,6 +32,7 @@ SETTINGS = {
     "discriminator_views": 0.5,
     "batch_size": 8,
     "history_capacity": 12,
+    "labels_updates": 3,
     "r1_weight": 0.1,
     "r1_every": 2,
     "steps": 8,
@@ -47,7 +48,8 @@ SETTINGS = {
 
 
 def train(images: Path, root: Path, processes: int) -> Path:
-    values = {**SETTINGS, "synthetic": f"{images}:synthetic", "real": f"{images}:real", "runs_root": root}
+    sources = {"synthetic": f"{images}:synthetic", "real": f"{images}:real"}
+    values = {**SETTINGS, **sources, "labels": images.with_name("task.toml"), "runs_root": root}
     flags = [text for name, value in values.items() for text in (f"--{name.replace('_', '-')}", str(value))]
     flags.append("--reuse-refined")
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] * (
@@ -85,7 +87,9 @@ def test_two_processes_train_like_one_with_the_same_global_batch(tmp_path: Path)
         images,
         synthetic=rng.integers(0, 255, (300, 16, 16)).astype(np.uint8),
         real=rng.integers(60, 200, (50, 16, 16)).astype(np.uint8),
+        number=rng.normal(0, 1, 300),
     )
+    images.with_name("task.toml").write_text('kind = "regression"\nlabels = "images.npz:number"\n')
     one, two = train(images, tmp_path / "one", 1), train(images, tmp_path / "two", 2)
     alone, together = last_state(one), last_state(two)
     for network in ("refiner", "discriminator", "ema"):

@@ -79,6 +79,7 @@ SETTINGS = {
     "grid_every": 0,
     "checkpoint_every": 4,
     "validate_every": 8,
+    "labels_updates": 3,
     "precision": "fp32",
     "threads": 1,
 }
@@ -127,6 +128,7 @@ def fit_arguments(images: Path, root: Path) -> list[str]:
         **SETTINGS,
         "synthetic": f"{images}:synthetic",
         "real": f"{images}:real",
+        "labels": images.with_name("task.toml"),
         "runs_root": root,
     }
     return [
@@ -169,7 +171,9 @@ def test_a_run_killed_at_any_moment_ends_with_the_same_numbers(tmp_path: Path) -
         images,
         synthetic=rng.integers(0, 255, (40, 16, 16)).astype(np.uint8),
         real=rng.integers(60, 200, (50, 16, 16)).astype(np.uint8),
+        number=rng.normal(0, 1, 40),
     )
+    images.with_name("task.toml").write_text('kind = "regression"\nlabels = "images.npz:number"\n')
     calm, rough = tmp_path / "calm", tmp_path / "rough"
     nursery = Nursery()
     try:

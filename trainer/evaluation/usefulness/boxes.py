@@ -13,7 +13,7 @@ from trainer.evaluation.usefulness.augmentation import Freedom, Moves
 from trainer.evaluation.usefulness.estimation import Answers, Change
 from trainer.evaluation.usefulness.frame import Frame
 from trainer.evaluation.usefulness.networks import Pyramid
-from trainer.evaluation.usefulness.statistics import average_precision
+from trainer.evaluation.usefulness.statistics import average_precision, overlap_lost
 from trainer.labels.labels import Labels
 
 SMALL_SIDE = 64
@@ -82,6 +82,14 @@ class Boxes:
         offset = middle - torch.stack([column, row], 1)
         errors = (said[:, 1:3] - size.log()).abs().sum() + (said[:, 3:5].sigmoid() - offset).abs().sum()
         return (_focal(outputs[:, 0], wanted) + errors) / max(1, len(image))
+
+    def divergence(self, before: Tensor, after: Tensor) -> Tensor:
+        """Of the heat, the overlap that is lost; where it is hot, sizes (log) and offsets, too."""
+        hot, heat = torch.sigmoid(before[:, 0]), torch.sigmoid(after[:, 0])
+        sizes = (after[:, 1:3] - before[:, 1:3]).abs().sum(dim=1)
+        offsets = (after[:, 3:5].sigmoid() - before[:, 3:5].sigmoid()).abs().sum(dim=1)
+        errors = (hot * (sizes + offsets)).sum(dim=(1, 2)) / hot.sum(dim=(1, 2)).clamp(min=1.0)
+        return overlap_lost(hot, heat) + errors.mean()
 
     def answers(self, outputs: Tensor) -> Answers:
         """The peaks of the heat map, at most 64 an image."""

@@ -60,6 +60,11 @@ class Classification:
         """Cross entropy, slightly smoothed."""
         return nn.functional.cross_entropy(outputs, targets, label_smoothing=0.05)
 
+    def divergence(self, before: Tensor, after: Tensor) -> Tensor:
+        """Kullback-Leibler divergence of the classes' probabilities, nats."""
+        logs, wanted = after.log_softmax(dim=1), before.log_softmax(dim=1)
+        return nn.functional.kl_div(logs, wanted, reduction="batchmean", log_target=True)
+
     def answers(self, outputs: Tensor) -> Answers:
         """int64 [N]."""
         answers: Answers = self.classes[outputs.argmax(dim=1).numpy()]

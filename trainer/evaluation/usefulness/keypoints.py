@@ -65,6 +65,10 @@ class Keypoints:
         divergence = (wanted * (wanted.clamp(min=1e-9).log() - logs)).sum(dim=2)
         return ((distance + divergence) * known).sum() / known.sum().clamp(min=1)
 
+    def divergence(self, before: Tensor, after: Tensor) -> Tensor:
+        """Distance of the places in cells of the heat map."""
+        return (_mean_place(after) - _mean_place(before)).abs().sum(dim=2).mean()
+
     def answers(self, outputs: Tensor) -> Answers:
         """float32 [N, K, 2]."""
         answers: Answers = (_mean_place(outputs) * (STRIDE * self.frame.factor)).numpy()

@@ -16,6 +16,8 @@ from trainer.labels.labels import Labels
 from trainer.labels.task import Rank
 
 SMALLEST_DEVIATION = 1e-6
+BETA = 0.25
+"""Error, in deviations of the labels, from which on it counts by its size and not by its square."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +63,11 @@ class Regression:
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Huber: the mean for small errors, the median for large ones."""
-        return nn.functional.smooth_l1_loss(outputs, targets, beta=0.25)
+        return nn.functional.smooth_l1_loss(outputs, targets, beta=BETA)
+
+    def divergence(self, before: Tensor, after: Tensor) -> Tensor:
+        """Absolute, so that small changes count like large ones, in quarters of the labels' deviation."""
+        return nn.functional.l1_loss(after, before) / BETA
 
     def answers(self, outputs: Tensor) -> Answers:
         """float32 [N, D]."""

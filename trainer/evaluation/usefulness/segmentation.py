@@ -13,6 +13,7 @@ from trainer.evaluation.usefulness.augmentation import Freedom, Moves
 from trainer.evaluation.usefulness.estimation import Answers, Change
 from trainer.evaluation.usefulness.frame import Frame
 from trainer.evaluation.usefulness.networks import Pyramid
+from trainer.evaluation.usefulness.statistics import overlap_lost
 from trainer.labels.labels import VOID, Labels
 
 
@@ -69,6 +70,16 @@ class Segmentation:
         said = torch.sigmoid(logits)
         overlap = (2 * (said * truth).sum() + 1) / (said.sum() + truth.sum() + 1)
         return nn.functional.binary_cross_entropy_with_logits(logits, truth) + 1.0 - overlap
+
+    def divergence(self, before: Tensor, after: Tensor) -> Tensor:
+        """Kullback-Leibler divergence per pixel, nats; for a foreground also the overlap that is lost."""
+        if self.classes > 2:
+            logs, wanted = after.log_softmax(dim=1), before.log_softmax(dim=1)
+            return nn.functional.kl_div(logs, wanted, reduction="none", log_target=True).sum(dim=1).mean()
+        said, wanted = torch.sigmoid(after), torch.sigmoid(before)
+        entropy = nn.functional.binary_cross_entropy_with_logits(before, wanted)
+        crossed = nn.functional.binary_cross_entropy_with_logits(after, wanted)
+        return crossed - entropy + overlap_lost(wanted[:, 0], said[:, 0])
 
     def answers(self, outputs: Tensor) -> Answers:
         """uint8 [N, H, W] at the size of the original."""

@@ -5,7 +5,9 @@ from math import nan, sqrt
 from statistics import fmean, stdev
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from trainer.evaluation.results import Estimate
 
@@ -75,3 +77,14 @@ def average_precision(scores: NDArray[np.floating], right: NDArray[np.bool_], tr
     best_from_here = np.maximum.accumulate(precision[::-1])[::-1]
     steps = np.diff(found, prepend=0) / truths
     return float((steps * best_from_here).sum())
+
+
+def overlap_lost(before: Tensor, after: Tensor) -> Tensor:
+    """1 - overlap of probabilities [N, H, W], mean over images: 0 where they are equal.
+
+    Least over greatest, summed over pixels, is 1 for equal ones, which the product of Dice's overlap is only
+    for 0 and 1. A pixel of both added keeps images in which nothing is said from counting.
+    """
+    shared = torch.minimum(before, after).sum(dim=(1, 2)) + 1.0
+    either = torch.maximum(before, after).sum(dim=(1, 2)) + 1.0
+    return (1.0 - shared / either).mean()

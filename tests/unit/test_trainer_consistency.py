@@ -1,0 +1,208 @@
+"""Task-aware training: an estimator of the labels says the same before and after, or the refiner pays."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from trainer.config import TrainConfig  # noqa: E402
+from trainer.consistency import Consistency, Kept, make_consistency  # noqa: E402
+from trainer.data import TrainingData  # noqa: E402
+from trainer.distributed import World  # noqa: E402
+from trainer.evaluation.usefulness.frame import Frame  # noqa: E402
+from trainer.evaluation.usefulness.kinds import estimation_for  # noqa: E402
+from trainer.evaluation.usefulness.statistics import overlap_lost  # noqa: E402
+from trainer.labels.labels import labels_of  # noqa: E402
+from trainer.labels.task import Lesson  # noqa: E402
+from trainer.options import resolve  # noqa: E402
+from trainer.sampling import draw_noise  # noqa: E402
+
+pytestmark = pytest.mark.train
+CPU = torch.device("cpu")
+ALONE = World(0, 1, 0, 1)
+KINDS = ("classification", "segmentation", "boxes", "keypoints", "regression")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def squares(count: int = 96, height: int = 16, width: int = 16) -> tuple[Any, dict[str, Lesson]]:
+    """Dark squares of 6 px on a bright ground, uint8 [N, H, W, 1], and all their labels."""
+    rng = np.random.default_rng(0)
+    images = np.full((count, height, width, 1), 200, np.uint8)
+    corners = rng.integers(1, (width - 7, height - 7), (count, 2))
+    masks = np.zeros((count, height, width), np.int64)
+    for image, mask, (x, y) in zip(images, masks, corners, strict=True):
+        image[y : y + 6, x : x + 6] = mask[y : y + 6, x : x + 6] = 1
+    images[images == 1] = 40
+    corners = corners.astype(np.float32)
+    arrays: dict[Any, Any] = {
+        "classification": (corners[:, 0] > (width - 6) / 2).astype(np.int64),
+        "segmentation": masks,
+        "boxes": np.concatenate([corners, corners + 6], axis=1),
+        "keypoints": np.stack([corners, corners + 6], axis=1),
+        "regression": corners,
+    }
+    return images, {kind: Lesson(labels_of(kind, array, kind), False) for kind, array in arrays.items()}
+
+
+def settings(**changes: object) -> TrainConfig:
+    return resolve({"synthetic": "a", "real": "b", "batch_size": 8, "labels_updates": 30, **changes})
+
+
+def consistency(
+    kind: str, world: World = ALONE, *, size: int = 16, window: int = 16, **changes: object
+) -> Consistency:
+    images, lessons = squares(height=size, width=size)
+    data = TrainingData(images, images[::-1], (window, window))
+    return make_consistency(lessons[kind], data, settings(**changes), world, CPU)
+
+
+def batch(count: int = 8) -> torch.Tensor:
+    """float32 [N, 1, 16, 16] in [-1, 1]."""
+    images, _ = squares(count)
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_outputs_do_not_differ_from_themselves_and_a_difference_can_be_undone(kind: str) -> None:
+    images, lessons = squares(8)
+    estimation = estimation_for(lessons[kind].labels, Frame.of(images, 96))
+    with torch.no_grad():
+        before = 3 * torch.randn(
+            estimation.network()(batch()).shape, generator=torch.Generator().manual_seed(0)
+        )
+    assert estimation.divergence(before, before).item() == pytest.approx(0, abs=1e-5)
+    after = (before + 0.5 * torch.randn(before.shape, generator=torch.Generator().manual_seed(1))).clone()
+    after.requires_grad_(True)
+    optimiser = torch.optim.Adam([after], lr=0.03)
+    first = estimation.divergence(before, after)
+    for _ in range(40):
+        optimiser.zero_grad()
+        torch.autograd.backward(estimation.divergence(before, after))
+        optimiser.step()
+    last = estimation.divergence(before, after).item()
+    assert 0 < last < 0.3 * first.item()
+
+
+def test_the_overlap_lost_is_that_of_least_over_greatest() -> None:
+    before = torch.tensor([[[1.0, 0.5], [0.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]])
+    after = torch.tensor([[[0.5, 0.5], [0.5, 0.0]], [[0.0, 0.0], [0.0, 0.0]]])
+    # First image: least 0.5 + 0.5, greatest 1 + 0.5 + 0.5, each with one pixel more; the second says nothing.
+    assert overlap_lost(before, after).item() == pytest.approx((1 - 2 / 3) / 2)
+    assert overlap_lost(before, before).item() == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_erasing_costs_more_than_another_light(kind: str) -> None:
+    one = consistency(kind, labels_updates=60)
+    one.learn(ALONE)
+    comparison = one.comparison(0, lambda _size, _source: None)
+    assert comparison is not None
+    images = batch()
+    assert comparison.divergence(images, images).item() == pytest.approx(0, abs=1e-5)
+    dimmer = comparison.divergence(images, 0.6 * images - 0.2).item()
+    erased = comparison.divergence(images, torch.full_like(images, 0.5)).item()
+    assert erased > 0.1
+    assert erased > 4 * dimmer
+
+
+def test_only_the_refined_images_get_a_gradient_and_the_estimator_stays() -> None:
+    one = consistency("regression")
+    one.learn(ALONE)
+    comparison = one.comparison(0, lambda _size, _source: None)
+    assert comparison is not None
+    synthetic, refined = batch().requires_grad_(True), batch().mul(0.5).requires_grad_(True)
+    torch.autograd.backward(comparison.divergence(synthetic, refined))
+    assert synthetic.grad is None
+    assert refined.grad is not None
+    assert refined.grad.abs().sum() > 0
+    assert all(weight.grad is None for weight in one.network.parameters())
+    assert not one.network.training
+
+
+def test_held_out_images_are_not_learned_from_and_say_how_well_labels_are_read() -> None:
+    one = consistency("classification", labels_updates=60)
+    assert one.score is None
+    assert one.state_dict() is None
+    assert not set(one.learned) & set(one.asked)
+    assert len(one.asked) == 12, "one in eight"
+    assert len(one.learned) == 84
+    one.learn(ALONE)
+    assert one.score is not None
+    assert one.score > 0.8
+    other = consistency("classification")
+    other.load_state_dict(one.state_dict())
+    assert other.score == one.score
+    for ours, theirs in zip(one.network.parameters(), other.network.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_classes_that_are_no_answer_are_learned_as_well() -> None:
+    images, lessons = squares()
+    lesson = lessons["classification"]
+    without = Lesson(replace(lesson.labels, leave_out=(0,)), False)
+    one = make_consistency(without, TrainingData(images, images[::-1], (16, 16)), settings(), ALONE, CPU)
+    assert len(one.learned) + len(one.asked) == len(images)
+
+
+@pytest.mark.parametrize(
+    ("size", "window", "count", "every"),
+    [(16, 16, 8, 1), (32, 16, 2, 1), (48, 16, 2, 2), (96, 16, 2, 9)],
+)
+def test_larger_images_are_compared_whole_but_more_rarely(
+    size: int, window: int, count: int, every: int
+) -> None:
+    one = consistency("regression", size=size, window=window)
+    noise = partial(draw_noise, resolve_noise())
+    due = [update for update in range(20) if one.comparison(update, noise) is not None]
+    assert due == list(range(0, 20, every))
+    comparison = one.comparison(0, noise)
+    assert comparison is not None
+    assert comparison.every == every
+    if size == window:
+        assert comparison.synthetic is None, "the batch itself has whole images"
+        return
+    assert comparison.synthetic is not None
+    assert comparison.noise is not None
+    assert comparison.synthetic.shape == (count, 1, size, size)
+    assert comparison.noise.shape[2:] == (size, size)
+
+
+def resolve_noise() -> Any:
+    from model.card import NoiseSpec
+
+    return NoiseSpec(pixel_channels=1, smooth_channels=0, image_channels=1)
+
+
+@pytest.mark.parametrize("kind", ["classification", "segmentation"])
+def test_the_shares_of_two_processes_are_the_global_batch(kind: str) -> None:
+    alone = consistency(kind)
+    alone.learn(ALONE)
+    halves = [consistency(kind, World(rank, 2, rank, 2)) for rank in range(2)]
+    for half in halves:
+        half.load_state_dict(alone.state_dict())
+    synthetic, refined = batch(), batch()
+    refined[::3] = 0.5  # erased
+    found = []
+    for one, share in ((alone, slice(0, 8)), (halves[0], slice(0, 4)), (halves[1], slice(4, 8))):
+        comparison = one.comparison(3, lambda _size, _source: None)
+        assert comparison is not None
+        found.append(comparison.divergence(synthetic[share], refined[share]).item())
+    assert found[0] == pytest.approx((found[1] + found[2]) / 2, rel=1e-4)
+    assert found[1] != found[2]
+
+
+def test_what_is_kept_is_said_in_the_units_of_the_labels() -> None:
+    assert str(Kept("same class", "", 0.984, 1.0)) == "same class 98.4%"
+    assert str(Kept("change of yaw", "deg", 1.9, 1.23)) == "change of yaw 1.2 deg (median)"
