@@ -3,6 +3,7 @@
 import contextlib
 import copy
 from dataclasses import replace
+from statistics import fmean
 
 import pytest
 
@@ -64,6 +65,7 @@ class Pair:
             height * width if config.patch_reduction == "sum" else 1,
             config.noise_recovery_weight,
             config.variety_weight,
+            config.labels_weight,
             config.looks_weight,
             None,
             None,
@@ -209,7 +211,10 @@ def test_noise_is_read_of_the_last_channels() -> None:
 
 def test_a_discriminator_of_groups_makes_the_refiner_draw_all_looks_there_are() -> None:
     def looks_drawn(weight: float) -> float:
-        """Spread of the levels of refined images, where real ones have -0.5 or 0.5 and D sees nothing."""
+        """Spread of the levels of refined images, where real ones have -0.5 or 0.5 and D sees nothing.
+
+        The mean while it learns: from update to update it comes and goes, and not alike on every machine.
+        """
         config = settings(
             noise_image_channels=1, refiner_output="residual", variety_weight=weight, variety_group=4,
             self_regularization_weight=0, patch_reduction="mean", warmup_refiner_steps=0,
@@ -221,7 +226,8 @@ def test_a_discriminator_of_groups_makes_the_refiner_draw_all_looks_there_are() 
                 value.zero_()  # it cannot tell anything, and so asks for nothing
         synthetic = torch.zeros(16, 1, *SIZE)
         real = torch.tensor([-0.5, 0.5]).repeat(8)[:, None, None, None].expand_as(synthetic)
-        for update in range(120):
+        spreads = []
+        for update in range(100):
             source = torch.Generator().manual_seed(update)
             noise = torch.randn(16, 1, 1, 1, generator=source).expand(-1, -1, *SIZE)
             variety = None if pair.variety is None else pair.variety.module
@@ -231,9 +237,10 @@ def test_a_discriminator_of_groups_makes_the_refiner_draw_all_looks_there_are() 
             )  # fmt: skip
             if pair.variety is not None:
                 variety_step(pair.variety, pair.objective, refined, real)
-        return refined.mean(dim=(1, 2, 3)).std().item()
+            spreads.append(refined.mean(dim=(1, 2, 3)).std().item())
+        return fmean(spreads)
 
-    assert looks_drawn(1.0) > 0.2
+    assert looks_drawn(1.0) > 0.15
     assert looks_drawn(0.0) < 0.05
 
 
