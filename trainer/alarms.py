@@ -38,6 +38,10 @@ SENTENCES = {
         "apart as before; give the simulator the colours of the real images, as often as there, or raise "
         "--self-regularization-weight"
     ),
+    "drifting_labels": (
+        "labels are drifting: the estimator that learned them says something else of refined images; raise "
+        "--labels-weight, and look whether it reads synthetic images well at all"
+    ),
     "lost_content": (
         "the refiner loses the content: its edges are no longer those of the synthetic images, nor are the "
         "labels; raise --self-regularization-weight, or lower --preservation-budget or "

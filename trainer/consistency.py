@@ -8,6 +8,7 @@ holds for masks, boxes, keypoints and angles, too; and both images are moved a l
 anew, so that no pattern of single pixels can stand for a label. Not part of the paper, which uses no labels.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,6 +23,7 @@ from trainer.batches import Batches
 from trainer.config import TrainConfig
 from trainer.data import TrainingData
 from trainer.distributed import World
+from trainer.evaluation.alarms import LEAST_OVERLAP, MOST_CHANGE
 from trainer.evaluation.usefulness.augmentation import draw_moves
 from trainer.evaluation.usefulness.estimation import Change, Estimation
 from trainer.evaluation.usefulness.frame import Frame
@@ -51,6 +53,13 @@ class Kept:
     unit: str
     mean: float
     median: float
+
+    @property
+    def drifting(self) -> bool:
+        """Whether labels can hardly hold: the limits of the alarms of an evaluation."""
+        if self.unit:
+            return self.median > MOST_CHANGE.get(self.unit, math.inf)
+        return self.mean < LEAST_OVERLAP
 
     def __str__(self) -> str:
         if self.unit:

@@ -97,7 +97,8 @@ class Recorder:
             f"{run.validator.unrefined:.2f}), {found.lost_fraction:.1%} of the content{colours} lost, "
             f"lambda {run.regularization.weight:.3g}{pace}{'' if kept is None else f', {kept}'}"
         )
-        self._tell(run.alarms.observe_validation(step, found.beyond), run)
+        beyond = found.beyond if kept is None else {**found.beyond, "drifting_labels": kept.drifting}
+        self._tell(run.alarms.observe_validation(step, beyond), run)
         return found
 
     def checkpoint(self, run: Training) -> None:
