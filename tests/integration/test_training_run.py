@@ -512,7 +512,7 @@ def test_labels_are_learned_first_and_what_is_read_in_images_is_compared_from_th
     assert list(told[0]) == ["iteration", "estimator"]
     assert "an estimator has learned the labels of 28 synthetic images: accuracy" in capsys.readouterr().err
     steps = [line for line in told if line.get("phase") == "training"]
-    assert all(line["label_divergence"] != 0 for line in steps)
+    assert any(line["label_divergence"] != 0 for line in steps)
     measured = [line["validation"] for line in told if "validation" in line]
     assert [0 <= numbers["label_change_mean"] <= 1 for numbers in measured] == [True, True]
     state = torch.load(max(run.checkpoints.glob("*.pt")), weights_only=True)["state"]
