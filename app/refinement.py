@@ -266,6 +266,10 @@ async def _through_engine(
     if first.options.strength == 0:
         return [[ready.model_input.pixels] * variants for ready in prepared]
     images = [(ready.model_input.pixels, seed) for ready in prepared for seed in ready.noise_seeds]
+    if len(images) == 1 and not first.background:
+        at_once = _named(first, services.engine.refine_at_once, first.model, *images[0])
+        if at_once is not None:
+            return [[at_once]]
     futures = services.engine.submit_all(
         first.model, images, deadline=first.deadline_s, background=first.background
     )
