@@ -28,4 +28,6 @@ def test_counts_of_several_threads_are_all_on_the_page():
     assert 'simtrue_request_seconds_count{route="/refine"} 2000.0' in page
     assert 'simtrue_images_total{model="grey"} 2000.0' in page
     metrics.count_request("/refine", "PROPFIND", 405, 0.01)
-    assert 'simtrue_requests_total{method="other",route="/refine",status="405"} 1.0' in metrics.page().decode()
+    assert (
+        'simtrue_requests_total{method="other",route="/refine",status="405"} 1.0' in metrics.page().decode()
+    )
