@@ -62,7 +62,7 @@ class SwiftHttpProtocol(BoundedHttpProtocol):
         elif isinstance(begun, Response) and _can_be_written(begun):
             self._write(cycle, begun)
         else:
-            later: Any = begun if isinstance(begun, Response) else _awaiting(begun)
+            later: Any = begun if isinstance(begun, Response) else self._awaiting(cycle, begun)
             super()._start_asgi_task(cycle, later)
 
     def _is_plain(self, cycle: RequestResponseCycle) -> bool:
@@ -86,6 +86,20 @@ class SwiftHttpProtocol(BoundedHttpProtocol):
                 raise AssertionError("it waits for nothing but its application")
         return self._begin(scope, receive, bytes(cycle.body))
 
+    def _awaiting(
+        self, cycle: RequestResponseCycle, later: Later
+    ) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
+        """An ASGI application that writes what it awaits."""
+
+        async def application(scope: Scope, receive: Receive, send: Send) -> None:
+            response = await later()
+            if cycle.disconnected or self.flow.write_paused or not _can_be_written(response):
+                await response(scope, receive, send)
+            else:
+                self._write(cycle, response)
+
+        return application
+
     def _write(self, cycle: RequestResponseCycle, response: Response) -> None:
         """Write an answer as `cycle.send` does, in one piece."""
         headers = [*cycle.default_headers, *response.raw_headers]
@@ -107,15 +121,6 @@ def _can_be_written(response: Response) -> bool:
         name in (b"connection", b"transfer-encoding") or _NO_VALUE.search(value)
         for name, value in response.raw_headers
     )
-
-
-def _awaiting(later: Later) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
-    """An ASGI application that sends what it awaits."""
-
-    async def application(scope: Scope, receive: Receive, send: Send) -> None:
-        await (await later())(scope, receive, send)
-
-    return application
 
 
 async def _nothing(scope: Any, receive: Any, send: Any) -> None:
