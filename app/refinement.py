@@ -316,9 +316,14 @@ def _has_failed(future: Future[Pixels]) -> bool:
 
 def finish_variant(job: ImageJob, prepared: Prepared, variant: int, refined: Pixels) -> RefinedImage:
     """One variant, blended, judged and encoded. Raises the errors of encode, and RequestTimeout."""
+    return encode_variant(job, prepared, variant, judge(job, prepared, refined))
+
+
+def encode_variant(
+    job: ImageJob, prepared: Prepared, variant: int, decision: Decision[Pixels]
+) -> RefinedImage:
+    """What was decided on, encoded. Raises the errors of encode."""
     decoded, options = prepared.decoded, job.options
-    lifted = from_model(decoded, prepared.model_input, refined)
-    decision = _judge(job, prepared, lifted)
     written = job.output_format(decoded.format.lower())
     encoded = encode(decoded, decision.picture, format=written, quality=options.output.quality)
     return RefinedImage(
@@ -341,9 +346,10 @@ def finish_variant(job: ImageJob, prepared: Prepared, variant: int, refined: Pix
     )
 
 
-def _judge(job: ImageJob, prepared: Prepared, refined: Pixels) -> Decision[Pixels]:
-    """The blend at the strength asked for, or what the thresholds make of it."""
+def judge(job: ImageJob, prepared: Prepared, refined: Pixels) -> Decision[Pixels]:
+    """The blend at the strength asked for, or what the thresholds make of it. Raises RequestTimeout."""
     original, limits = prepared.decoded.pixels, job.options.thresholds
+    refined = from_model(prepared.decoded, prepared.model_input, refined)
     shapes = _shapes(job)
 
     def drifts_of(picture: Pixels) -> Sequence[Drift]:

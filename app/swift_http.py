@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from starlette.responses import Response
@@ -15,8 +16,10 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCy
 from app.bounded_http import BoundedHttpProtocol
 
 Later = Callable[[], Awaitable[Response]]
-Begin = Callable[[Scope, Receive, bytes], Response | Later | None]
-"""Answers a whole request, or says what will, or leaves it to the application (None)."""
+Begun = Response | Later | None
+"""The answer to a whole request, or what will give it, or None: it is left to the application."""
+Begin = Callable[[Scope, Receive, bytes, Callable[[Begun], None]], None]
+"""Begins a whole request, and tells how, at once or soon; nothing else of its connection begins before."""
 
 _NO_VALUE = re.compile(b"[\x00-\x08\x0a-\x1f\x7f]")
 _WITHOUT_BODY = (204, 304)
@@ -56,13 +59,28 @@ class SwiftHttpProtocol(BoundedHttpProtocol):
             super()._start_asgi_task(cycle, app)
 
     def _begin_parsed(self, cycle: RequestResponseCycle, app: Any) -> None:
-        begun = self._begin_whole(cycle) if app is self.app and self._is_plain(cycle) else None
+        if app is not self.app or not self._is_plain(cycle):
+            super()._start_asgi_task(cycle, app)
+            return
+        scope: Any = cycle.scope
+        receive: Any = cycle.receive
+        if self.config.proxy_headers and any(
+            name.startswith(b"x-forwarded-") for name, _ in scope["headers"]
+        ):
+            for _ in self._forwarded(scope, receive, receive).__await__():
+                raise AssertionError("it waits for nothing but its application")
+        self._begin(scope, receive, bytes(cycle.body), partial(self._go_on, cycle, app))
+
+    def _go_on(self, cycle: RequestResponseCycle, app: Any, begun: Begun) -> None:
         if begun is None:
             super()._start_asgi_task(cycle, app)
-        elif isinstance(begun, Response) and _can_be_written(begun):
-            self._write(cycle, begun)
+        elif isinstance(begun, Response):
+            if self._can_be_written(cycle, begun):
+                self._write(cycle, begun)
+            else:
+                super()._start_asgi_task(cycle, begun)  # type: ignore[arg-type]  # as uvicorn calls it
         else:
-            later: Any = begun if isinstance(begun, Response) else self._awaiting(cycle, begun)
+            later: Any = self._awaiting(cycle, begun)
             super()._start_asgi_task(cycle, later)
 
     def _is_plain(self, cycle: RequestResponseCycle) -> bool:
@@ -76,16 +94,6 @@ class SwiftHttpProtocol(BoundedHttpProtocol):
             or self.transport.is_closing()
         )
 
-    def _begin_whole(self, cycle: RequestResponseCycle) -> Response | Later | None:
-        scope: Any = cycle.scope
-        receive: Any = cycle.receive
-        if self.config.proxy_headers and any(
-            name.startswith(b"x-forwarded-") for name, _ in scope["headers"]
-        ):
-            for _ in self._forwarded(scope, receive, receive).__await__():
-                raise AssertionError("it waits for nothing but its application")
-        return self._begin(scope, receive, bytes(cycle.body))
-
     def _awaiting(
         self, cycle: RequestResponseCycle, later: Later
     ) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
@@ -93,12 +101,24 @@ class SwiftHttpProtocol(BoundedHttpProtocol):
 
         async def application(scope: Scope, receive: Receive, send: Send) -> None:
             response = await later()
-            if cycle.disconnected or self.flow.write_paused or not _can_be_written(response):
-                await response(scope, receive, send)
-            else:
+            if self._can_be_written(cycle, response):
                 self._write(cycle, response)
+            else:
+                await response(scope, receive, send)
 
         return application
+
+    def _can_be_written(self, cycle: RequestResponseCycle, response: Response) -> bool:
+        """Whether nobody must be waited for, and uvicorn would not look twice at the answer."""
+        return not (
+            cycle.disconnected
+            or self.flow.write_paused
+            or response.status_code in _WITHOUT_BODY
+            or any(
+                name in (b"connection", b"transfer-encoding") or _NO_VALUE.search(value)
+                for name, value in response.raw_headers
+            )
+        )
 
     def _write(self, cycle: RequestResponseCycle, response: Response) -> None:
         """Write an answer as `cycle.send` does, in one piece."""
@@ -113,14 +133,6 @@ class SwiftHttpProtocol(BoundedHttpProtocol):
         if not cycle.keep_alive:
             self.transport.close()
         cycle.on_response()
-
-
-def _can_be_written(response: Response) -> bool:
-    """Whether it has nothing that uvicorn would look at twice."""
-    return response.status_code not in _WITHOUT_BODY and not any(
-        name in (b"connection", b"transfer-encoding") or _NO_VALUE.search(value)
-        for name, value in response.raw_headers
-    )
 
 
 async def _nothing(scope: Any, receive: Any, send: Any) -> None:

@@ -5,6 +5,7 @@ Whatever is unusual about a request is left to the long way, which begins at its
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -16,11 +17,12 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope
 
 from app.annotations.shapes import ImageRef
-from app.errors import InvalidRequest
+from app.errors import EngineBusy, InvalidRequest
 from app.geometry import geometry_of
 from app.metrics import Metrics
-from app.refinement import RefinedImage
+from app.refinement import ImageJob, Prepared, decoded, encode_variant, is_trifling, judge
 from app.refining.images import opened, upright_size
+from app.refining.session import Pixels
 from app.routes.access import report
 from app.routes.disconnection import unless_disconnected
 from app.routes.forms import RefineForm, form_of, part_limits
@@ -38,11 +40,14 @@ from app.routes.refine import (
 )
 from app.routes.room import Share
 from app.routes.simple_form import read_simple
+from app.routes.together import Steps, Together
 from app.services import Services
-from app.trifle import Begun, refine_trifle
+from app.trifle import Begun, infer_trifle
 
 Later = Callable[[], Awaitable[Response]]
 """To be called once, in a task."""
+Done = Callable[[Response | Later | None], None]
+_MOST_STEPS = 16
 
 
 @dataclass(frozen=True)
@@ -50,10 +55,19 @@ class _Small:
     """One small form; moments are of `time.monotonic`."""
 
     form: RefineForm
-    body_bytes: int
     accept: str
     started_s: float
     read_s: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """Its image, decoded."""
+
+    small: _Small
+    call: Call
+    job: ImageJob
+    prepared: Prepared
 
 
 class WholeRequests:
@@ -70,32 +84,43 @@ class WholeRequests:
         self._problem = problem
         self._limits = part_limits(services.settings)
         self._most_bytes = min(SHORT_BYTES, services.settings.max_upload_bytes)
+        self._together = Together()
 
-    def begin(self, scope: Scope, receive: Receive, body: bytes) -> Response | Later | None:
-        """The answer; or what gives it in a while; or None: nothing was done, and the long way is to be gone.
+    def begin(self, scope: Scope, receive: Receive, body: bytes, done: Done) -> None:
+        """Tell `done` the answer; or what gives it in a while; or None: the long way is to be gone.
 
-        scope and receive are those of ASGI; receive tells when the client hangs up.
+        With None, nothing was done. scope and receive are those of ASGI; receive tells when the client hangs
+        up. Tells it at once, or in the next turn of the event loop.
         """
-        if scope["path"] != self._route.path or scope["method"] not in self._methods:
-            return None
-        begun_s = time.perf_counter()
-        request = Request(scope, receive)
+        fits = len(body) <= self._most_bytes and not scope["query_string"]
+        if not (fits and scope["path"] == self._route.path and scope["method"] in self._methods):
+            done(None)
+            return
+        bytes_held = self._rooms.memory.share()
         try:
-            small = self._read(scope, body)
-            begun = None if small is None else self._refine(small, request)
-        except Exception as error:  # noqa: BLE001 (as `problems.LastResort`)
-            begun = self._problem(request, error)
-        if begun is None:
-            return None
-        scope["route"] = self._route
+            bytes_held.take(len(body))
+        except EngineBusy:
+            done(None)
+            return
+        self._together.begin(self._begun(Request(scope, receive), body, bytes_held), done)
+
+    def _begun(self, request: Request, body: bytes, bytes_held: Share) -> Steps[Response | Later | None]:
+        begun_s = time.perf_counter()
+        with bytes_held, self._rooms.pixels.share() as pixels_held:
+            try:
+                small = self._read(request.scope, body)
+                if small is None:
+                    return None
+                yield
+                begun = yield from self._refine(small, request, bytes_held, pixels_held)
+            except Exception as error:  # noqa: BLE001 (as `problems.LastResort`)
+                begun = self._problem(request, error)
         if isinstance(begun, Response):
             return self._reported(request, begun, begun_s)
-        return partial(self._later, begun, request, begun_s)
+        return begun and partial(self._later, begun, request, begun_s)
 
     def _read(self, scope: Scope, body: bytes) -> _Small | None:
         """The form, if it is one of those that every client library writes, with one image."""
-        if len(body) > self._most_bytes or scope["query_string"]:
-            return None
         started_s = time.monotonic()
         content_type, accepted = None, []
         for name, value in scope["headers"]:
@@ -112,35 +137,67 @@ class WholeRequests:
             return None
         if sum(map(len, form.annotations)) * READING_JSON_TAKES > SHORT_BYTES:
             return None
-        return _Small(form, len(body), ", ".join(accepted), started_s, time.monotonic())
+        return _Small(form, ", ".join(accepted), started_s, time.monotonic())
 
-    def _refine(self, small: _Small, request: Request) -> Response | Later | None:
+    def _refine(
+        self, small: _Small, request: Request, bytes_held: Share, pixels_held: Share
+    ) -> Steps[Response | Later | None]:
         settings = self._services.settings
-        with self._rooms.memory.share() as bytes_held, self._rooms.pixels.share() as pixels_held:
-            acceptance = read_accept(small.accept)
-            bytes_held.take(small.body_bytes)
-            deadline_s = small.started_s + settings.request_timeout_s
-            call = understand(small.form, acceptance, self._services, deadline_s)
-            (upload,) = small.form.images
-            container = opened(upload.data, filename=upload.filename, max_pixels=settings.max_pixels)
-            ref = ImageRef(upload.filename, *upright_size(container))
-            pixels_held.take(most_pixels_at_once([ref], call.options.variants, settings))
-            (geometry,) = geometry_of(small.form.annotations, [ref])
-            refined = refine_trifle(self._services, call.job(0, container, ref, geometry))
-            if isinstance(refined, Begun):
-                held = (bytes_held.moved(), pixels_held.moved())
-                return partial(self._finished, small, call, refined, request, held)
-            return None if refined is None else self._composed(small, call, refined)
+        acceptance = read_accept(small.accept)
+        deadline_s = small.started_s + settings.request_timeout_s
+        call = understand(small.form, acceptance, self._services, deadline_s)
+        yield
+        (upload,) = small.form.images
+        container = opened(upload.data, filename=upload.filename, max_pixels=settings.max_pixels)
+        ref = ImageRef(upload.filename, *upright_size(container))
+        yield
+        yield from _taken(pixels_held, most_pixels_at_once([ref], call.options.variants, settings))
+        (geometry,) = geometry_of(small.form.annotations, [ref])
+        job = call.job(0, container, ref, geometry)
+        if not is_trifling([job]):
+            return None
+        yield
+        work = _Work(small, call, job, decoded(job, settings.max_pixels))
+        yield
+        pixels = infer_trifle(self._services, job, work.prepared)
+        if isinstance(pixels, Begun):
+            held = (bytes_held.moved(), pixels_held.moved())
+            return partial(self._finished_later, work, pixels, request, held)
+        yield
+        return (yield from self._finished(work, pixels))
 
-    async def _finished(
-        self, small: _Small, call: Call, begun: Begun, request: Request, held: tuple[Share, Share]
+    def _finished(self, work: _Work, pixels: Pixels) -> Steps[Response]:
+        decision = judge(work.job, work.prepared, pixels)
+        yield
+        refined = encode_variant(work.job, work.prepared, 0, decision)
+        yield
+        response = answer_of(work.call, [refined], work.small.started_s, work.small.read_s)()
+        self._metrics.count_image(work.call.model.name, refined.verdict)
+        return response
+
+    async def _finished_later(
+        self, work: _Work, begun: Begun, request: Request, held: tuple[Share, Share]
     ) -> Response:
         with held[0], held[1]:
-            return self._composed(small, call, await unless_disconnected(request, begun.finish()))
+            return await unless_disconnected(request, self._awaited(work, begun, request))
 
-    def _composed(self, small: _Small, call: Call, refined: RefinedImage) -> Response:
-        response = answer_of(call, [refined], small.started_s, small.read_s)()
-        self._metrics.count_image(call.model.name, refined.verdict)
+    async def _awaited(self, work: _Work, begun: Begun, request: Request) -> Response:
+        pixels = await begun.pixels()
+        answered: asyncio.Future[Response | None] = asyncio.get_running_loop().create_future()
+
+        def finished() -> Steps[Response]:
+            try:
+                return (yield from self._finished(work, pixels))
+            except Exception as error:  # noqa: BLE001 (as `problems.LastResort`)
+                return self._problem(request, error)
+
+        def done(response: Response | None) -> None:
+            if not answered.done():
+                answered.set_result(response)
+
+        self._together.begin(finished(), done)
+        response = await answered
+        assert response is not None, "it answers also what fails"
         return response
 
     async def _later(self, finish: Later, request: Request, begun_s: float) -> Response:
@@ -158,5 +215,18 @@ class WholeRequests:
         return response
 
     def _report(self, request: Request, status: int, sent_bytes: int, begun_s: float) -> None:
+        request.scope["route"] = self._route
         took_s = time.perf_counter() - begun_s
         report(self._metrics.count_request, request.scope, status, sent_bytes, took_s)
+
+
+def _taken(share: Share, amount: int) -> Steps[None]:
+    """Take so much, if need be once those beside have done their steps. Raises EngineBusy."""
+    for _ in range(_MOST_STEPS):
+        try:
+            share.take(amount)
+        except EngineBusy:
+            yield
+        else:
+            return
+    share.take(amount)

@@ -29,11 +29,15 @@ def ways() -> Iterator[list[str]]:
     begun: list[str] = []
     begin = WholeRequests.begin
 
-    def watched(self: WholeRequests, *args: Any) -> Any:
-        found = begin(self, *args)
-        kind = "long" if found is None else "at once" if isinstance(found, Response) else "later"
-        begun.append(kind)
-        return found
+    def watched(self: WholeRequests, *args: Any) -> None:
+        *of_asgi, done = args
+
+        def kept(found: Any) -> None:
+            kind = "long" if found is None else "at once" if isinstance(found, Response) else "later"
+            begun.append(kind)
+            done(found)
+
+        begin(self, *of_asgi, kept)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(WholeRequests, "begin", watched)
