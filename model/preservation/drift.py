@@ -21,6 +21,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import mul
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -293,7 +294,8 @@ def _displacement(
     (dx, dy), limit = start, SEARCH_PX + 0.75
     for _ in range(_MOST_STEPS):
         there = _BandPass(new.shape, coarse_px, dx, dy, 0).of(new)
-        across, down, gain = (inverse @ (columns @ there.ravel())).tolist()
+        products = (columns @ there.ravel()).tolist()
+        across, down, gain = (sum(map(mul, row, products)) for row in inverse)
         if gain <= 0:
             return dx, dy, there
         step_x, step_y = (min(max(-moved / gain, -0.7), 0.7) for moved in (across, down))
@@ -314,11 +316,20 @@ def _columns(around: GreyImage) -> NDArray[np.float32]:
     return columns.reshape(3, -1)
 
 
-def _inverse(columns: NDArray[np.float32]) -> NDArray[np.float64]:
-    """float64 [3, 3]: from products with the columns to least-squares coefficients."""
-    normal = (columns @ columns.T).astype(np.float64)
-    normal[[0, 1], [0, 1]] += _STEADYING * (normal[0, 0] + normal[1, 1]) / 2
-    return np.linalg.inv(normal).astype(np.float64, copy=False)
+def _inverse(columns: NDArray[np.float32]) -> tuple[tuple[float, float, float], ...]:
+    """[3][3], symmetric: from products with the columns to least-squares coefficients."""
+    (xx, xy, xr), (_, yy, yr), (_, _, rr) = (columns @ columns.T).tolist()
+    steadying = _STEADYING * (xx + yy) / 2
+    xx, yy = xx + steadying, yy + steadying
+    # Cofactors, which for three unknowns take a tenth of the time that calling LAPACK does.
+    first, second, third = yy * rr - yr * yr, xr * yr - xy * rr, xy * yr - xr * yy
+    determinant = xx * first + xy * second + xr * third
+    rows = (
+        (first, second, third),
+        (second, xx * rr - xr * xr, xy * xr - xx * yr),
+        (third, xy * xr - xx * yr, xx * yy - xy * xy),
+    )
+    return tuple((x / determinant, y / determinant, r / determinant) for x, y, r in rows)
 
 
 def _whole_pixels(reference: GreyImage, around: GreyImage) -> tuple[float, float]:
