@@ -47,7 +47,8 @@ from app.trifle import Begun, infer_trifle
 Later = Callable[[], Awaitable[Response]]
 """To be called once, in a task."""
 Done = Callable[[Response | Later | None], None]
-_MOST_STEPS = 16
+_MOST_TURNS = 256
+"""More steps than all that go side by side have left."""
 
 
 @dataclass(frozen=True)
@@ -222,7 +223,7 @@ class WholeRequests:
 
 def _taken(share: Share, amount: int) -> Steps[None]:
     """Take so much, if need be once those beside have done their steps. Raises EngineBusy."""
-    for _ in range(_MOST_STEPS):
+    for _ in range(_MOST_TURNS):
         try:
             share.take(amount)
         except EngineBusy:
