@@ -103,13 +103,15 @@ class WholeRequests:
         except EngineBusy:
             done(None)
             return
-        self._together.begin(self._begun(Request(scope, receive), body, bytes_held), done)
+        begun = self._begun(Request(scope, receive), body, bytes_held, time.monotonic())
+        self._together.begin(begun, done)
 
-    def _begun(self, request: Request, body: bytes, bytes_held: Share) -> Steps[Response | Later | None]:
-        begun_s = time.perf_counter()
+    def _begun(
+        self, request: Request, body: bytes, bytes_held: Share, started_s: float
+    ) -> Steps[Response | Later | None]:
         with bytes_held, self._rooms.pixels.share() as pixels_held:
             try:
-                small = self._read(request.scope, body)
+                small = self._read(request.scope, body, started_s)
                 if small is None:
                     return None
                 yield
@@ -117,12 +119,11 @@ class WholeRequests:
             except Exception as error:  # noqa: BLE001 (as `problems.LastResort`)
                 begun = self._problem(request, error)
         if isinstance(begun, Response):
-            return self._reported(request, begun, begun_s)
-        return begun and partial(self._later, begun, request, begun_s)
+            return self._reported(request, begun, started_s)
+        return begun and partial(self._later, begun, request, started_s)
 
-    def _read(self, scope: Scope, body: bytes) -> _Small | None:
+    def _read(self, scope: Scope, body: bytes, started_s: float) -> _Small | None:
         """The form, if it is one of those that every client library writes, with one image."""
-        started_s = time.monotonic()
         content_type, accepted = None, []
         for name, value in scope["headers"]:
             if name == b"content-type" and content_type is None:
@@ -201,23 +202,23 @@ class WholeRequests:
         assert response is not None, "it answers also what fails"
         return response
 
-    async def _later(self, finish: Later, request: Request, begun_s: float) -> Response:
+    async def _later(self, finish: Later, request: Request, started_s: float) -> Response:
         try:
             response = await in_time(self._services, finish())
         except Exception as error:  # noqa: BLE001 (as `problems.LastResort`)
             response = self._problem(request, error)
         except BaseException:
-            self._report(request, 500, 0, begun_s)
+            self._report(request, 500, 0, started_s)
             raise
-        return self._reported(request, response, begun_s)
+        return self._reported(request, response, started_s)
 
-    def _reported(self, request: Request, response: Response, begun_s: float) -> Response:
-        self._report(request, response.status_code, len(response.body), begun_s)
+    def _reported(self, request: Request, response: Response, started_s: float) -> Response:
+        self._report(request, response.status_code, len(response.body), started_s)
         return response
 
-    def _report(self, request: Request, status: int, sent_bytes: int, begun_s: float) -> None:
+    def _report(self, request: Request, status: int, sent_bytes: int, started_s: float) -> None:
         request.scope["route"] = self._route
-        took_s = time.perf_counter() - begun_s
+        took_s = time.monotonic() - started_s
         report(self._metrics.count_request, request.scope, status, sent_bytes, took_s)
 
 
