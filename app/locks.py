@@ -16,12 +16,16 @@ def lock_mask(
     locks: Sequence[Lock], shapes: Sequence[Shape], height: int, width: int
 ) -> NDArray[np.bool_] | None:
     """True [height, width] wherever a lock touches a pixel; None when nothing is locked."""
+    if not locks:
+        return None
     regions = [*_drawn(locks), *_annotated(locks, shapes)]
     return rasterise(regions, height, width) if regions else None
 
 
 def unmatched_labels(locks: Sequence[Lock], shapes: Sequence[Shape]) -> list[str]:
     """Labels that locks name but that no annotation of this image has."""
+    if not locks:
+        return []
     wanted = {label for lock in locks if isinstance(lock, LockAnnotations) for label in _labels(lock)}
     return sorted(wanted - {shape.label for shape in shapes if shape.label is not None})
 

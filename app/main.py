@@ -20,7 +20,8 @@ from app.routes.models import models_router
 from app.routes.openapi import describe_options
 from app.routes.pages import pages_router
 from app.routes.problems import install_problem_handler
-from app.routes.refine import refine_router
+from app.routes.refine import Rooms, refine_router
+from app.routes.whole import WholeRequests
 from app.services import Services
 
 _ABOUT = """Makes simulated images look real and proves that their labels survived.
@@ -39,7 +40,8 @@ def create_app(services: Services, jobs: Jobs) -> FastAPI:
     app: FastAPI = FastAPIOffline(
         title="Simtrue", description=_ABOUT, version=API_VERSION, redoc_url=None, swagger_ui_parameters=_DOCS
     )
-    refining = refine_router(services, metrics)
+    rooms = Rooms(services.settings)
+    refining = refine_router(services, metrics, rooms)
     app.include_router(refining)
     app.include_router(job_submission_router(services, jobs))
     app.include_router(jobs_router(jobs))
@@ -52,6 +54,7 @@ def create_app(services: Services, jobs: Jobs) -> FastAPI:
     app.add_middleware(HeadAsGet)
     app.add_middleware(AccessLog, on_request=metrics.count_request)
     (refine,) = (route for route in refining.routes if isinstance(route, APIRoute))
+    app.state.whole_requests = WholeRequests(services, rooms, refine, metrics, answer)
     layers = app.build_middleware_stack
 
     def direct() -> ASGIApp:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
@@ -214,12 +215,17 @@ def read_job_options(document: bytes | str | None, *, max_variants: int) -> JobO
 
 def _read(kind: type[_Chosen], document: bytes | str | None, max_variants: int) -> _Chosen:
     try:
-        options = kind() if document is None else kind.model_validate_json(document)
+        options = _defaults(kind) if document is None else kind.model_validate_json(document)
     except ValidationError as error:
         raise _refusal(error) from error
     if options.variants > max_variants:
         raise InvalidOptions(f"The option variants is {options.variants}, but the limit is {max_variants}.")
     return options
+
+
+@cache
+def _defaults(kind: type[_Chosen]) -> _Chosen:
+    return kind()
 
 
 def _refusal(error: ValidationError) -> InvalidJson | InvalidOptions:

@@ -140,7 +140,7 @@ async def refine_image(services: Services, job: ImageJob, budget: PixelBudget) -
     codecs = services.background_codecs if job.background else services.codecs
     in_codecs = partial(asyncio.get_running_loop().run_in_executor, codecs)
     async with budget.hold(job.work_pixels):
-        prepared = await in_codecs(_decoded, job, services.settings.max_pixels)
+        prepared = await in_codecs(decoded, job, services.settings.max_pixels)
         try:
             (refined,) = await _through_engine(services, [job], [prepared])
         except ImageFailed as failed:
@@ -154,10 +154,10 @@ async def refine_together(
 ) -> list[RefinedImage]:
     """Refine small images of one request as one: every turn between threads costs as much as one of them.
 
-    What takes less than a turn (see `_is_trifling`) is done at once, on the event loop. They have model,
+    What takes less than a turn (see `is_trifling`) is done at once, on the event loop. They have model,
     options and deadline in common. Raises ImageFailed, which names the first image that could not be refined.
     """
-    trifling = _is_trifling(jobs)
+    trifling = is_trifling(jobs)
     max_pixels = services.settings.max_pixels
     in_codecs = partial(asyncio.get_running_loop().run_in_executor, services.codecs)
     async with budget.hold(sum(job.work_pixels for job in jobs)):
@@ -170,7 +170,7 @@ async def refine_together(
         return await in_codecs(_finish_all, jobs, prepared, refined)
 
 
-def _is_trifling(jobs: Sequence[ImageJob]) -> bool:
+def is_trifling(jobs: Sequence[ImageJob]) -> bool:
     """Whether decoding, measuring and encoding takes so little that the event loop need not be spared."""
     options, data_bytes = jobs[0].options, sum(len(job.data) for job in jobs)
     work = sum(job.work_pixels + _PIXELS_AS_DEAR_AS_A_REGION * len(_shapes(job)) for job in jobs)
@@ -186,7 +186,7 @@ def _is_trifling(jobs: Sequence[ImageJob]) -> bool:
 
 
 def _prepare_all(jobs: Sequence[ImageJob], max_pixels: int) -> list[Prepared]:
-    return [_named(job, _decoded, job, max_pixels) for job in jobs]
+    return [_named(job, decoded, job, max_pixels) for job in jobs]
 
 
 def _finish_all(
@@ -223,7 +223,8 @@ def _refuse_late(job: ImageJob) -> None:
         raise RequestTimeout("The deadline passed before the image was measured.")
 
 
-def _decoded(job: ImageJob, max_pixels: int) -> Prepared:
+def decoded(job: ImageJob, max_pixels: int) -> Prepared:
+    """The image of a job, ready for the engine. Raises the errors of decode, and InvalidOptions."""
     return prepare(
         job, decode(job.data, filename=job.filename, max_pixels=max_pixels, container=job.container)
     )
@@ -266,11 +267,15 @@ async def _through_engine(
     if first.options.strength == 0:
         return [[ready.model_input.pixels] * variants for ready in prepared]
     images = [(ready.model_input.pixels, seed) for ready in prepared for seed in ready.noise_seeds]
+    if len(images) == 1 and not first.background:
+        at_once = _named(first, services.engine.refine_at_once, first.model, *images[0])
+        if at_once is not None:
+            return [[at_once]]
     futures = services.engine.submit_all(
         first.model, images, deadline=first.deadline_s, background=first.background
     )
     try:
-        await _all_settled(futures)
+        await all_settled(futures)
         for number, future in enumerate(futures):
             if future.done():
                 _named(jobs[number // variants], future.result)
@@ -282,7 +287,7 @@ async def _through_engine(
     return [refined[start : start + variants] for start in range(0, len(refined), variants)]
 
 
-async def _all_settled(futures: Sequence[Future[Pixels]]) -> None:
+async def all_settled(futures: Sequence[Future[Pixels]]) -> None:
     """Wait until all are done or one has failed; wakes the event loop once, not once for each."""
     if all(future.done() for future in futures):
         return
@@ -311,9 +316,14 @@ def _has_failed(future: Future[Pixels]) -> bool:
 
 def finish_variant(job: ImageJob, prepared: Prepared, variant: int, refined: Pixels) -> RefinedImage:
     """One variant, blended, judged and encoded. Raises the errors of encode, and RequestTimeout."""
+    return encode_variant(job, prepared, variant, judge(job, prepared, refined))
+
+
+def encode_variant(
+    job: ImageJob, prepared: Prepared, variant: int, decision: Decision[Pixels]
+) -> RefinedImage:
+    """What was decided on, encoded. Raises the errors of encode."""
     decoded, options = prepared.decoded, job.options
-    lifted = from_model(decoded, prepared.model_input, refined)
-    decision = _judge(job, prepared, lifted)
     written = job.output_format(decoded.format.lower())
     encoded = encode(decoded, decision.picture, format=written, quality=options.output.quality)
     return RefinedImage(
@@ -336,9 +346,10 @@ def finish_variant(job: ImageJob, prepared: Prepared, variant: int, refined: Pix
     )
 
 
-def _judge(job: ImageJob, prepared: Prepared, refined: Pixels) -> Decision[Pixels]:
-    """The blend at the strength asked for, or what the thresholds make of it."""
+def judge(job: ImageJob, prepared: Prepared, refined: Pixels) -> Decision[Pixels]:
+    """The blend at the strength asked for, or what the thresholds make of it. Raises RequestTimeout."""
     original, limits = prepared.decoded.pixels, job.options.thresholds
+    refined = from_model(prepared.decoded, prepared.model_input, refined)
     shapes = _shapes(job)
 
     def drifts_of(picture: Pixels) -> Sequence[Drift]:

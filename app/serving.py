@@ -9,18 +9,21 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
+from functools import partial
 from math import ceil
 
 import uvicorn
+from fastapi import FastAPI
 
-from app.bounded_http import BoundedHttpProtocol
 from app.errors import BadSettings
 from app.jobs.service import open_jobs
 from app.logs import configure_logs
 from app.main import create_app
 from app.refining.models import ModelRepository
+from app.routes.whole import WholeRequests
 from app.services import open_services
 from app.settings import Settings, unknown_variables
+from app.swift_http import SwiftHttpProtocol
 
 _log = logging.getLogger(__name__)
 _BACKLOG = 2048
@@ -59,13 +62,14 @@ class _Server(uvicorn.Server):
         print(self.greeting, flush=True)  # noqa: T201 (the one line that `simtrue serve` promises)
 
 
-def _server_config(app: object, settings: Settings) -> uvicorn.Config:
+def _server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    whole: WholeRequests = app.state.whole_requests
     return uvicorn.Config(
-        app,  # type: ignore[arg-type]  # uvicorn's own union of ASGI versions
+        app,
         log_config=None,
         access_log=False,  # app.routes.access writes it
         lifespan="off",
-        http=BoundedHttpProtocol,
+        http=partial(SwiftHttpProtocol, begin=whole.begin),  # type: ignore[arg-type]  # it only calls it
         server_header=False,
         backlog=_BACKLOG,
         timeout_graceful_shutdown=ceil(settings.shutdown_grace_s),

@@ -9,6 +9,7 @@ from app.annotations.matching import Matching
 from app.annotations.shapes import Collector, Point, add_shape, label_of, point_list
 
 NAME = "labelme"
+_OWN_KEYS = frozenset({"imagePath", "imageData", "imageHeight", "flags"})
 _CIRCLE_CORNERS = 32
 _AS_POINTS = frozenset({"point", "points", "line", "linestrip"})
 _AS_BOX = frozenset(
@@ -18,8 +19,9 @@ _AS_BOX = frozenset(
 
 def recognises(document: JsonValue) -> bool:
     """An object with shapes and one of LabelMe's own keys, or a list of nothing but such objects."""
-    documents = document if isinstance(document, list) else [document]
-    return bool(documents) and all(_is_document(entry) for entry in documents)
+    if isinstance(document, list):
+        return bool(document) and all(map(_is_document, document))
+    return _is_document(document)
 
 
 def read(document: JsonValue, matching: Matching) -> None:
@@ -41,9 +43,7 @@ def read(document: JsonValue, matching: Matching) -> None:
 
 def _is_document(entry: JsonValue) -> bool:
     return (
-        isinstance(entry, dict)
-        and isinstance(entry.get("shapes"), list)
-        and any(key in entry for key in ("imagePath", "imageData", "imageHeight", "flags"))
+        isinstance(entry, dict) and isinstance(entry.get("shapes"), list) and not _OWN_KEYS.isdisjoint(entry)
     )
 
 

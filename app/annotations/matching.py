@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
@@ -17,10 +16,16 @@ class Matching:
 
     def __init__(self, images: Sequence[ImageRef]) -> None:
         self.collectors = [Collector(image) for image in images]
-        self._by_name = {image.filename: index for index, image in reversed(list(enumerate(images)))}
-        bases = [_base(image.filename) for image in images]
-        often = Counter(bases)
-        self._by_base = {base: index for index, base in enumerate(bases) if often[base] == 1}
+        self._by_name: dict[str, int] = {}
+        self._by_base: dict[str, int] = {}
+        ambiguous = set()
+        for index, image in enumerate(images):
+            self._by_name.setdefault(image.filename, index)
+            base = _base(image.filename)
+            if self._by_base.setdefault(base, index) != index:
+                ambiguous.add(base)
+        for base in ambiguous:
+            del self._by_base[base]
         self._unmatched: dict[str, None] = {}
         self._problems: list[str] = []
 

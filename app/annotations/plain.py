@@ -20,8 +20,11 @@ from app.annotations.shapes import Collector, label_of, number, numbers, point_l
 NAME = "plain"
 _LABEL_KEYS = ("label", "class", "category", "category_id", "digit")
 _LIST_KEYS = ("objects", "shapes", "annotations", "instances")
-_GEOMETRY_KEYS = ("bbox", "box", "xyxy", "polygon", "polygons", "segmentation", "points", "keypoints", "mask")
 _BOX_LIST_KEYS = ("bboxes", "boxes")
+_GEOMETRY = frozenset(
+    ("bbox", "box", "xyxy", "polygon", "polygons", "segmentation", "points", "keypoints", "mask")
+)
+_GEOMETRY_AND_BOX_LISTS = _GEOMETRY.union(_BOX_LIST_KEYS)
 
 _Object = dict[str, JsonValue]
 
@@ -60,7 +63,7 @@ def _entries(document: JsonValue, matching: Matching) -> Iterator[tuple[Collecto
 
 
 def _has_geometry(entry: _Object) -> bool:
-    if any(key in entry for key in (*_GEOMETRY_KEYS, *_BOX_LIST_KEYS)):
+    if not _GEOMETRY_AND_BOX_LISTS.isdisjoint(entry):
         return True
     return any(isinstance(entry.get(key), list) for key in _LIST_KEYS)
 
@@ -76,7 +79,7 @@ def _objects(entry: _Object) -> Iterator[_Object]:
         boxes = entry.get(key)
         for box in boxes if isinstance(boxes, list) else ():
             yield {single: box}
-    if any(key in entry for key in _GEOMETRY_KEYS):
+    if not _GEOMETRY.isdisjoint(entry):
         yield entry
 
 

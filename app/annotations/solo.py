@@ -16,8 +16,10 @@ _UNSEEN = 0
 
 def recognises(document: JsonValue) -> bool:
     """An object with captures, of which one is of a type of SOLO's."""
-    return isinstance(document, dict) and any(
-        "unity.solo" in str(one.get("@type")) for one in _captures(document)
+    return (
+        isinstance(document, dict)
+        and "captures" in document
+        and any("unity.solo" in str(one.get("@type")) for one in _captures(document))
     )
 
 

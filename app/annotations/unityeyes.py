@@ -18,8 +18,13 @@ _POINTS = {"caruncle_2d": "caruncle"}
 
 def recognises(document: JsonValue) -> bool:
     """An object with an eyelid margin and an iris, or a list of nothing but such objects."""
-    documents = document if isinstance(document, list) else [document]
-    return bool(documents) and all(isinstance(d, dict) and _CONTOURS.keys() <= d.keys() for d in documents)
+    if isinstance(document, list):
+        return bool(document) and all(map(_is_document, document))
+    return _is_document(document)
+
+
+def _is_document(entry: JsonValue) -> bool:
+    return isinstance(entry, dict) and _CONTOURS.keys() <= entry.keys()
 
 
 def read(document: JsonValue, matching: Matching) -> None:

@@ -11,6 +11,7 @@ from functools import partial
 from threading import Condition, Lock, Thread, current_thread
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.errors import InferenceFailed, RequestTimeout, ShuttingDown
 from app.refining.admission import Admission, EngineLoad
@@ -22,6 +23,7 @@ from app.refining.served import ServedModel
 from app.refining.session import Pixels, RefinerSession
 from app.refining.submission import Submission
 from app.settings import Settings
+from model.noise import noise_field
 
 _INTERRUPT_PERIOD_S = 0.05
 
@@ -139,6 +141,35 @@ class Engine:
             self._run(lane, batch)
         return [submission.future for submission in taken]
 
+    def refine_at_once(self, model: ServedModel, image: Pixels, seed: int) -> Pixels | None:
+        """Refine one image in this very thread, where that takes less than waking another one; else None.
+
+        What `submit_all` does with it, but for all that images need which wait. Raises the same, and what it
+        would put into the future: InferenceFailed, ShuttingDown.
+        """
+        height, width = image.shape[:2]
+        pixels = height * width
+        with self._lock:
+            lane = self._lanes.get(model.session)
+            if lane is None or not lane.is_trifling(pixels):
+                return None
+            self._admission.admit(1, pixels, background=False)
+            batch = lane.begin_alone(pixels)
+        try:
+            spec = model.card.noise
+            noise = noise_field(seed, height, width, spec)[np.newaxis] if spec.channels else None
+            refined: Pixels = self._infer(lane, batch, image[np.newaxis], noise, batch.waits_s)[0]
+        except InferenceFailed as error:
+            raise _stopped() if self._closed else error from None
+        except Exception as error:
+            raise _unforeseen(lane, error) from error
+        finally:
+            with self._lock:
+                lane.end(batch)
+                self._give_back(pixels, background=False)
+                self._wake_if_ready(lane)
+        return refined
+
     @property
     def load(self) -> EngineLoad:
         """How much is in the engine now, without background work."""
@@ -189,9 +220,12 @@ class Engine:
         with self._lock:
             if future.cancelled() or future.exception() is not None:  # else all of it has been taken
                 lane.discard(future, background=background)
-            self._admission.give_back(pixels, background=background)
-            if self._admission.empty:
-                self._empty.notify_all()
+            self._give_back(pixels, background=background)
+
+    def _give_back(self, pixels: int, *, background: bool) -> None:
+        self._admission.give_back(pixels, background=background)
+        if self._admission.empty:
+            self._empty.notify_all()
 
     def _lane_of(self, model: ServedModel) -> Lane:
         """The lane of a model with at least one thread; raises RuntimeError when none can be started."""
@@ -270,9 +304,9 @@ class Engine:
         try:
             self._refine(lane, batch, batch.pieces, batch.waits_s)
         except Exception as error:  # noqa: BLE001 (outermost of its thread)
-            _log.exception("refining with model %s failed in an unforeseen way", lane.model.name)
+            failed = _unforeseen(lane, error)
             for piece in batch.pieces:
-                piece.submission.fail(InferenceFailed(f"Refining failed: {type(error).__name__}."))
+                piece.submission.fail(failed)
         finally:
             with self._lock:
                 lane.end(batch)
@@ -284,7 +318,9 @@ class Engine:
         if not pieces:
             return
         try:
-            refined = self._infer(lane, batch, pieces, waits_s)
+            images = np.stack([piece.submission.crop(piece.tile) for piece in pieces])
+            fields = [field for piece in pieces if (field := piece.submission.noise(piece.tile)) is not None]
+            refined = self._infer(lane, batch, images, np.stack(fields) if fields else None, waits_s)
         except InferenceFailed as error:
             if len(pieces) > 1 and not self._closed:
                 for piece in pieces:
@@ -297,10 +333,14 @@ class Engine:
         for piece, window in zip(pieces, refined, strict=True):
             piece.submission.put(piece.tile, window)
 
-    def _infer(self, lane: Lane, batch: Batch, pieces: Sequence[Piece], waits_s: tuple[float, ...]) -> Pixels:
-        images = np.stack([piece.submission.crop(piece.tile) for piece in pieces])
-        fields = [field for piece in pieces if (field := piece.submission.noise(piece.tile)) is not None]
-        noise = np.stack(fields) if fields else None
+    def _infer(
+        self,
+        lane: Lane,
+        batch: Batch,
+        images: Pixels,
+        noise: NDArray[np.float32] | None,
+        waits_s: tuple[float, ...],
+    ) -> Pixels:
         problem: str | None = None
         begun_s, processor_s = self._clock_s(), time.thread_time()
         try:
@@ -311,10 +351,9 @@ class Engine:
             raise
         finally:
             took_s, processor_s = self._clock_s() - begun_s, time.thread_time() - processor_s
-            pixels = images.shape[0] * images.shape[1] * images.shape[2]
-            self._report(
-                BatchReport(lane.model, len(pieces), pixels, waits_s, took_s, batch.background, problem)
-            )
+            count, height, width, _ = images.shape
+            pixels = count * height * width
+            self._report(BatchReport(lane.model, count, pixels, waits_s, took_s, batch.background, problem))
             if problem is None:
                 self._learn(lane, batch, pixels, took_s, processor_s)
 
@@ -330,6 +369,11 @@ class Engine:
                 observer(report)
             except Exception:  # noqa: BLE001 (an observer must not stop the refining)
                 _log.exception("an observer of the engine failed")
+
+
+def _unforeseen(lane: Lane, error: Exception) -> InferenceFailed:
+    _log.exception("refining with model %s failed in an unforeseen way", lane.model.name)
+    return InferenceFailed(f"Refining failed: {type(error).__name__}.")
 
 
 def _stopped() -> ShuttingDown:

@@ -88,6 +88,12 @@ class Lane:
         alone = not self.running and not self.waiting and pixels <= _SMALL_WINDOW_PIXELS
         return alone and self._s_per_pixel is not None and pixels * self._s_per_pixel < _TURN_S
 
+    def begin_alone(self, pixels: int) -> Batch:
+        """Begin a batch of one image that never waited, which nothing else is beside (`is_trifling`)."""
+        self.running += 1
+        self._running_pixels += pixels
+        return Batch((), pixels, one_thread=True, background=False, waits_s=(0.0,))
+
     def extend(self, submissions: Sequence[Submission], *, background: bool) -> None:
         """Put images at the end of their line."""
         self._line(background=background).extend(submissions)

@@ -12,12 +12,14 @@ from app.logs import pairs
 
 _log = logging.getLogger("simtrue.access")
 QUIET_PATHS = ("/health/live", "/health/ready", "/metrics")
+OnRequest = Callable[[str, str, int, float], None]
+"""Told route, method, status and seconds of every answered request."""
 
 
 class AccessLog:
-    """ASGI middleware; `on_request` is told route, method, status and seconds of every answered request."""
+    """ASGI middleware that reports every answered request."""
 
-    def __init__(self, app: ASGIApp, on_request: Callable[[str, str, int, float], None]) -> None:
+    def __init__(self, app: ASGIApp, on_request: OnRequest) -> None:
         self._app = app
         self._on_request = on_request
 
@@ -38,23 +40,25 @@ class AccessLog:
         try:
             await self._app(scope, receive, watch)
         finally:
-            self._report(scope, status, sent_bytes, time.perf_counter() - started)
+            report(self._on_request, scope, status, sent_bytes, time.perf_counter() - started)
 
-    def _report(self, scope: Scope, status: int, sent_bytes: int, duration_s: float) -> None:
-        self._on_request(_route(scope), scope["method"], status, duration_s)
-        level = logging.DEBUG if scope["path"] in QUIET_PATHS and status < 400 else logging.INFO
-        if not _log.isEnabledFor(level):
-            return
-        client = (scope.get("client") or ("-",))[0]
-        fields = pairs(
-            client=client,
-            method=scope["method"],
-            path=scope["path"],
-            status=status,
-            bytes=sent_bytes,
-            ms=duration_s * 1000,
-        )
-        _log.log(level, fields)
+
+def report(on_request: OnRequest, scope: Scope, status: int, sent_bytes: int, duration_s: float) -> None:
+    """Count one answered request, and write its line."""
+    on_request(_route(scope), scope["method"], status, duration_s)
+    level = logging.DEBUG if scope["path"] in QUIET_PATHS and status < 400 else logging.INFO
+    if not _log.isEnabledFor(level):
+        return
+    client = (scope.get("client") or ("-",))[0]
+    fields = pairs(
+        client=client,
+        method=scope["method"],
+        path=scope["path"],
+        status=status,
+        bytes=sent_bytes,
+        ms=duration_s * 1000,
+    )
+    _log.log(level, fields)
 
 
 def _route(scope: Scope) -> str:

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from starlette.responses import Response
 
-from app.image_report import report_of
+from app.image_report import report_json
 from app.refinement import RefinedImage
 from app.refining.models import ServedModel
 from app.routes.archive_names import names_in_archive, stem_of
@@ -35,7 +35,7 @@ def json_answer(outcome: Outcome) -> Response:
     """The default answer: everything, images as base64."""
     pictures = [base64.b64encode(image.data) for image in outcome.images]
     entries = [
-        report_of(image).model_dump_json().encode()[:-1] + b',"image":"' + picture + b'"}'
+        report_json(image)[:-1] + b',"image":"' + picture + b'"}'
         for image, picture in zip(outcome.images, pictures, strict=True)
     ]
     return Response(_document(outcome, entries), media_type="application/json", headers=_headers(outcome))
@@ -62,7 +62,7 @@ def zip_answer(outcome: Outcome) -> Response:
         for name, document in _annotation_files(outcome, names):
             writer.writestr(zipfile.ZipInfo(name, _LONG_AGO), document)
         reports = [
-            _dumps({"file": name})[:-1] + b"," + report_of(image).model_dump_json().encode()[1:]
+            _dumps({"file": name})[:-1] + b"," + report_json(image)[1:]
             for name, image in zip(names, outcome.images, strict=True)
         ]
         writer.writestr(zipfile.ZipInfo("report.json", _LONG_AGO), _report(outcome, reports))

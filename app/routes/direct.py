@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from fastapi import Request
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.routes.access import AccessLog
+from app.routes.access import AccessLog, OnRequest
 from app.routes.problems import LastResort, ProblemAnswer
 
 
@@ -24,7 +22,7 @@ class Direct:
         app: ASGIApp,
         route: APIRoute,
         answer: ProblemAnswer,
-        on_request: Callable[[str, str, int, float], None],
+        on_request: OnRequest,
     ) -> None:
         self._app = app
         self._route = route

@@ -55,7 +55,7 @@ async def read_form(request: Request, settings: Settings, memory: Share) -> Refi
     if media_type == "multipart/form-data":
         if request.scope["query_string"]:
             _refuse_query(request)
-        return _form(await _parts(body, content_type, request, settings))
+        return form_of(await _parts(body, content_type, request, settings))
     if media_type.startswith("image/"):
         return _form_of_image(request, await _read_body(body, settings.max_upload_bytes))
     raise InvalidRequest(
@@ -68,7 +68,7 @@ async def _parts(
     body: AsyncIterator[bytes], content_type: str, request: Request, settings: Settings
 ) -> list[Part]:
     """The parts of the form: of a short body in one go, of any other piece by piece."""
-    limits, most = _part_limits(settings), settings.max_upload_bytes
+    limits, most = part_limits(settings), settings.max_upload_bytes
     length = request.headers.get("content-length", "")
     if not (length.isdecimal() and int(length) <= _SHORT_BODY_BYTES):
         return await read_parts(body, content_type, limits, most)
@@ -102,7 +102,8 @@ def _check_content_length(request: Request, most: int) -> None:
         raise BodyTooLarge(f"The request body has {length} bytes, but the limit is {most} bytes.")
 
 
-def _part_limits(settings: Settings) -> dict[str, PartLimit]:
+def part_limits(settings: Settings) -> dict[str, PartLimit]:
+    """The parts that a form may have."""
     images = settings.max_images_per_request
     return {
         "image": PartLimit(images, settings.max_upload_bytes),
@@ -112,7 +113,9 @@ def _part_limits(settings: Settings) -> dict[str, PartLimit]:
     }
 
 
-def _form(parts: list[Part]) -> RefineForm:
+def form_of(parts: list[Part]) -> RefineForm:
+    """What a form asks for. Raises InvalidRequest."""
+
     def data_of(name: str) -> tuple[bytes, ...]:
         return tuple(part.data for part in parts if part.name == name)
 

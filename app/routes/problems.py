@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request
@@ -33,7 +33,7 @@ class ImageRefused(Exception):  # noqa: N818 (as in app.errors)
         self.filename = filename
 
 
-ProblemAnswer = Callable[[Request, Exception], Awaitable[Response]]
+ProblemAnswer = Callable[[Request, Exception], Response]
 
 
 def install_problem_handler(app: FastAPI, on_refusal: Callable[[str], None]) -> ProblemAnswer:
@@ -43,7 +43,7 @@ def install_problem_handler(app: FastAPI, on_refusal: Callable[[str], None]) -> 
     Returns what answers them, for who answers without the framework.
     """
 
-    async def answer(request: Request, error: Exception) -> Response:
+    def answer(request: Request, error: Exception) -> Response:
         problem = problem_of(error)
         if request.url.path not in QUIET_PATHS:  # a service that is not ready refused nobody's images
             on_refusal(problem.slug)
@@ -51,8 +51,11 @@ def install_problem_handler(app: FastAPI, on_refusal: Callable[[str], None]) -> 
             _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
         return _response(request, error, problem)
 
+    async def handle(request: Request, error: Exception) -> Response:
+        return answer(request, error)  # the framework would call what is not async in a thread
+
     for kind in (SimtrueError, ImageRefused, HTTPException, RequestValidationError):
-        app.add_exception_handler(kind, answer)
+        app.add_exception_handler(kind, handle)
     app.add_middleware(LastResort, answer=answer)
     return answer
 
@@ -78,7 +81,7 @@ class LastResort:
         except Exception as error:
             if begun or scope["type"] != "http":
                 raise
-            response = await self._answer(Request(scope, receive), error)
+            response = self._answer(Request(scope, receive), error)
             await response(scope, receive, send)
 
 

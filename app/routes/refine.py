@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -42,8 +42,8 @@ from app.settings import Settings
 
 T = TypeVar("T")
 CLIENT_CLOSED_REQUEST = 499
-_SHORT_BYTES = 1 << 15
-_READING_JSON_TAKES = 8
+SHORT_BYTES = 1 << 15
+READING_JSON_TAKES = 8
 """Times as long as the same number of bytes of images."""
 KEPT_OPEN_BYTES = 1 << 16
 """A container repeats the bytes of its image, so those of large images are read again rather than kept."""
@@ -60,7 +60,7 @@ _ANSWERS: dict[AnswerKind, Callable[[Outcome], Response]] = {
 
 
 @dataclass(frozen=True)
-class _Call:
+class Call:
     """One understood request."""
 
     form: RefineForm
@@ -94,17 +94,23 @@ class _Call:
         )
 
 
-def refine_router(services: Services, metrics: Metrics) -> APIRouter:
+class Rooms:
+    """Owns what all requests in flight may hold together: bytes of their bodies, pixels of their images."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.memory = Room(
+            settings.max_upload_bytes * LARGEST_REQUESTS_AT_ONCE,
+            "The requests in flight fill the memory set aside for them; try again later.",
+        )
+        self.pixels = Room(
+            settings.max_queue_pixels,
+            "The images in flight have as many pixels as may be decoded at once; try again later.",
+        )
+
+
+def refine_router(services: Services, metrics: Metrics, rooms: Rooms) -> APIRouter:
     """The route /refine."""
     router = APIRouter(tags=["refine"])
-    memory = Room(
-        services.settings.max_upload_bytes * LARGEST_REQUESTS_AT_ONCE,
-        "The requests in flight fill the memory set aside for them; try again later.",
-    )
-    pixels = Room(
-        services.settings.max_queue_pixels,
-        "The images in flight have as many pixels as may be decoded at once; try again later.",
-    )
 
     @router.post(
         "/refine",
@@ -115,17 +121,22 @@ def refine_router(services: Services, metrics: Metrics) -> APIRouter:
     )
     async def refine(request: Request) -> Response:
         """Refine one or more images with a served model; annotations come back byte for byte."""
-        timeout_s = services.settings.request_timeout_s
-        try:
-            with memory.share() as bytes_held, pixels.share() as pixels_held:
-                async with asyncio.timeout(timeout_s):
-                    return await _answer(request, services, metrics, bytes_held, pixels_held)
-        except TimeoutError:
-            raise RequestTimeout(f"The request was not answered within {timeout_s:g} s.") from None
-        except ClientDisconnect:
-            return Response(status_code=CLIENT_CLOSED_REQUEST)
+        with rooms.memory.share() as bytes_held, rooms.pixels.share() as pixels_held:
+            return await in_time(services, _answer(request, services, metrics, bytes_held, pixels_held))
 
     return router
+
+
+async def in_time(services: Services, answering: Awaitable[Response]) -> Response:
+    """The answer, within `request_timeout_s`. Raises RequestTimeout."""
+    timeout_s = services.settings.request_timeout_s
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await answering
+    except TimeoutError:
+        raise RequestTimeout(f"The request was not answered within {timeout_s:g} s.") from None
+    except ClientDisconnect:
+        return Response(status_code=CLIENT_CLOSED_REQUEST)
 
 
 async def _answer(
@@ -135,30 +146,35 @@ async def _answer(
     acceptance = read_accept(", ".join(request.headers.getlist("accept")))
     form = await read_form(request, services.settings, bytes_held)
     read_s = time.monotonic()
-    call = _understand(form, acceptance, services, started_s + services.settings.request_timeout_s)
+    call = understand(form, acceptance, services, started_s + services.settings.request_timeout_s)
     images = await unless_disconnected(request, _refine_all(call, services, pixels_held))
-    done_s = time.monotonic()
-    timings = {"read": read_s - started_s, "refine": done_s - read_s, "total": done_s - started_s}
-    rounded = {phase: round(took_s * 1000, 3) for phase, took_s in timings.items()}
-    outcome = Outcome(call.model, form.annotations, images, rounded)
-    response = await _off_the_loop_if_long(
-        sum(len(image.data) for image in images), services, partial(_ANSWERS[call.kind], outcome)
-    )
+    compose = answer_of(call, images, started_s, read_s)
+    response = await _off_the_loop_if_long(sum(len(image.data) for image in images), services, compose)
     for image in images:
         metrics.count_image(call.model.name, image.verdict)
     return response
 
 
-def _understand(form: RefineForm, acceptance: Acceptance, services: Services, deadline_s: float) -> _Call:
+def answer_of(
+    call: Call, images: Sequence[RefinedImage], started_s: float, read_s: float
+) -> Callable[[], Response]:
+    """What composes the answer to a call that is done; moments are of `time.monotonic`."""
+    done_s = time.monotonic()
+    timings = {"read": read_s - started_s, "refine": done_s - read_s, "total": done_s - started_s}
+    rounded = {phase: round(took_s * 1000, 3) for phase, took_s in timings.items()}
+    return partial(_ANSWERS[call.kind], Outcome(call.model, call.form.annotations, images, rounded))
+
+
+def understand(form: RefineForm, acceptance: Acceptance, services: Services, deadline_s: float) -> Call:
     """Everything that can be refused before an image is touched."""
     options = read_options(form.options, max_variants=services.settings.max_variants)
     model = services.models.get(form.model)
     refuse_impossible(options, model, annotated=bool(form.annotations))
     kind = acceptance.answer_kind(len(form.images) * options.variants)
-    return _Call(form, options, model, kind, acceptance, deadline_s)
+    return Call(form, options, model, kind, acceptance, deadline_s)
 
 
-async def _refine_all(call: _Call, services: Services, pixels_held: Share) -> list[RefinedImage]:
+async def _refine_all(call: Call, services: Services, pixels_held: Share) -> list[RefinedImage]:
     """Refine the images side by side; the first that fails ends them all and is named."""
     form, settings = call.form, services.settings
     sent_bytes = sum(len(upload.data) for upload in form.images)
@@ -169,15 +185,15 @@ async def _refine_all(call: _Call, services: Services, pixels_held: Share) -> li
         ImageRef(upload.filename, *upright_size(container))
         for upload, container in zip(form.images, containers, strict=True)
     ]
-    pixels_held.take(_most_pixels_at_once(refs, call.options.variants, settings))
-    said_bytes = sum(map(len, form.annotations)) * _READING_JSON_TAKES
+    pixels_held.take(most_pixels_at_once(refs, call.options.variants, settings))
+    said_bytes = sum(map(len, form.annotations)) * READING_JSON_TAKES
     geometry = await _off_the_loop_if_long(said_bytes, services, partial(geometry_of, form.annotations, refs))
     jobs = list(map(call.job, range(len(refs)), containers, refs, geometry))
     return await _refine_portions(call, _portions(jobs, settings), services)
 
 
 async def _refine_portions(
-    call: _Call, portions: Sequence[Sequence[ImageJob]], services: Services
+    call: Call, portions: Sequence[Sequence[ImageJob]], services: Services
 ) -> list[RefinedImage]:
     budget = PixelBudget(services.settings.max_pixels)
     if len(portions) == 1:
@@ -194,7 +210,7 @@ async def _refine_portions(
 
 async def _off_the_loop_if_long(size_bytes: int, services: Services, work: Callable[[], T]) -> T:
     """Do work that takes time with its bytes: where there are few, a turn to a thread takes longer."""
-    if size_bytes <= _SHORT_BYTES:
+    if size_bytes <= SHORT_BYTES:
         return work()
     return await asyncio.get_running_loop().run_in_executor(services.codecs, work)
 
@@ -214,13 +230,13 @@ def _portions(jobs: Sequence[ImageJob], settings: Settings) -> list[list[ImageJo
     return portions
 
 
-def _most_pixels_at_once(refs: Sequence[ImageRef], variants: int, settings: Settings) -> int:
+def most_pixels_at_once(refs: Sequence[ImageRef], variants: int, settings: Settings) -> int:
     """How much of the request its pixel budget lets be decoded; the engine refuses what never fits."""
     sizes = [ref.width * ref.height * variants for ref in refs]
     return min(sum(sizes), max(settings.max_pixels, *sizes), settings.max_queue_pixels)
 
 
-def _open_all(call: _Call, max_pixels: int) -> list[Container]:
+def _open_all(call: Call, max_pixels: int) -> list[Container]:
     containers = []
     for index, upload in enumerate(call.form.images):
         with _Naming(call, index):
@@ -229,7 +245,7 @@ def _open_all(call: _Call, max_pixels: int) -> list[Container]:
 
 
 async def _refine_portion(
-    call: _Call, jobs: Sequence[ImageJob], services: Services, budget: PixelBudget
+    call: Call, jobs: Sequence[ImageJob], services: Services, budget: PixelBudget
 ) -> list[RefinedImage]:
     with _Naming(call, jobs[0].index):
         if len(jobs) == 1 and jobs[0].work_pixels > _PORTION_PIXELS:
@@ -244,7 +260,7 @@ async def _refine_portion(
 class _Naming:
     """Where a request has several images, an error in the block says which one it is about."""
 
-    def __init__(self, call: _Call, index: int) -> None:
+    def __init__(self, call: Call, index: int) -> None:
         self._call = call
         self._index = index
 

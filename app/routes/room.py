@@ -47,3 +47,9 @@ class Share:
         """Hold so much more. Raises EngineBusy at once when there is no room, never waits."""
         self._room.take(amount)
         self.held += amount
+
+    def moved(self) -> Share:
+        """All of it in another share, whose block may end later than this one's."""
+        other = Share(self._room)
+        other.held, self.held = self.held, 0
+        return other

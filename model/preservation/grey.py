@@ -9,6 +9,11 @@ from numpy.typing import NDArray
 
 GreyImage = NDArray[np.float32]
 
+LEAST_EXPONENT = np.float32(-41.5)
+"""Exponents of Gaussian weights are no smaller: in float32 such a weight changes no sum, and the products of
+still smaller ones are subnormal numbers, which many processors multiply far more slowly.
+"""
+
 _RGB = 3
 _LUMA = np.array((0.299, 0.587, 0.114), np.float32)  # ITU-R BT.601
 

@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from model.preservation.grey import GreyImage
+from model.preservation.grey import LEAST_EXPONENT, GreyImage
 
 _AROUND_PX = 2.0
 """Standard deviation of the Gaussian that a place is looked at through, px at the measured scale."""
@@ -52,6 +52,6 @@ def _windows(size: int) -> NDArray[np.float32]:
     """float32 [places, size]: row i weighs the samples around place i."""
     apart = max(_CLOSEST_PX, -(-size // _MOST_PLACES))
     away = (np.arange(0, size, apart)[:, None] - np.arange(size)) / _AROUND_PX
-    weights = np.exp(-0.5 * away**2)
+    weights = np.exp(np.maximum(-0.5 * away**2, LEAST_EXPONENT))
     normalised: NDArray[np.float32] = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
     return normalised

@@ -20,6 +20,7 @@ from PIL import Image
 from app.jobs.service import open_jobs
 from app.main import create_app
 from app.services import Services, open_services
+from app.serving import _server_config
 from app.settings import Settings
 
 Serve = Callable[..., AbstractContextManager[tuple[httpx.Client, Services]]]
@@ -31,9 +32,8 @@ def serve_in_thread(models: Path, **settings: Any) -> Iterator[tuple[httpx.Clien
     settings.setdefault("data", models.with_name(f"{models.name}-data"))
     chosen = Settings(models=models, device="cpu", threads=1, codec_threads=2, **settings)
     with open_services(chosen) as services, open_jobs(services) as jobs:
-        config = uvicorn.Config(
-            create_app(services, jobs), port=settings.get("port", 0), log_config=None, lifespan="off"
-        )
+        config = _server_config(create_app(services, jobs), chosen)
+        config.port = settings.get("port", 0)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run)
         thread.start()

@@ -56,22 +56,22 @@ def main() -> None:
     """Measure everything in turns; print, and write what was asked for."""
     arguments = _arguments()
     machine = (
-        f"{platform.processor() or platform.machine()}, {_cores()} cores, Python {platform.python_version()}"
+        f"{platform.processor() or platform.machine()}, {cores()} cores, Python {platform.python_version()}"
     )
     print(f"{machine}, ONNX Runtime {ort.__version__}\n", flush=True)
     runs: Runs = {}
     bare: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         models = {
-            "real": _copied(arguments.model, Path(folder)),
+            "real": copied(arguments.model, Path(folder)),
             "null": write_null_model(Path(folder) / "n"),
         }
         names = [name for name in NAMES if name in arguments.servers and _usable(name, arguments.peers)]
-        for kind, threads in (("real", _cores()), ("null", 1)):
+        for kind, threads in (("real", cores()), ("null", 1)):
             with _all_started(names, models[kind], threads, arguments.peers) as servers:
                 for _ in range(arguments.rounds):
                     if kind == "real":
-                        bare.append(_bare_images_per_s(models[kind], arguments.seconds))
+                        bare.append(bare_images_per_s(models[kind], arguments.seconds))
                     for case in _cases(kind, names, arguments.clients):
                         found = measure(
                             servers[case.server],
@@ -84,7 +84,7 @@ def main() -> None:
             print(_servers_table(kind, runs, bare), flush=True)
         most_side, longest_job = (64, 256) if arguments.quick else (2048, 4096)
         growth = measure_growth(
-            models["real"], _cores(), arguments.seconds, most_side=most_side, longest_job=longest_job
+            models["real"], cores(), arguments.seconds, most_side=most_side, longest_job=longest_job
         )
     print(growth_table(growth))
     start = _start()
@@ -116,20 +116,22 @@ def _arguments() -> argparse.Namespace:
     if arguments.quick:
         arguments.rounds, arguments.seconds, arguments.clients = 1, 0.2, [8]
     if arguments.model is None:
-        arguments.model = _bundled()
+        arguments.model = bundled()
     return arguments
 
 
-def _bundled() -> Path:
+def bundled() -> Path:
+    """The newest refiner that comes with the service."""
     (newest, *_) = sorted(load_settings().models.glob("*/*/refiner.onnx"), reverse=True)
     return newest
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Those that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
-def _copied(model: Path, folder: Path) -> Path:
+def copied(model: Path, folder: Path) -> Path:
     """The file alone in a repository of its own, so that no other model is loaded."""
     path = folder / "real" / "1" / "refiner.onnx"
     path.parent.mkdir(parents=True)
@@ -159,10 +161,10 @@ def _cases(kind: str, names: list[str], clients: list[int]) -> Iterator[Case]:
             yield Case(kind, "simtrue", MEASURED_BOX, count)
 
 
-def _bare_images_per_s(model: Path, seconds: float) -> float:
+def bare_images_per_s(model: Path, seconds: float) -> float:
     """The session alone, on images and noise made before: the better of one at a time and 32."""
     options = ort.SessionOptions()
-    options.intra_op_num_threads = _cores()
+    options.intra_op_num_threads = cores()
     session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     return max(_session_images_per_s(session, batch, seconds / 2) for batch in (1, 32))
 

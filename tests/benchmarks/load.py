@@ -62,7 +62,9 @@ class NoAnswer(Exception):
 
 
 @contextlib.contextmanager
-def running(command: list[str], environment: dict[str, str], ready: bytes) -> Iterator[Server]:
+def running(
+    command: list[str], environment: dict[str, str], ready: bytes, folder: Path = ROOT
+) -> Iterator[Server]:
     """Start `command --port PORT`, wait until it answers the request `ready`, and end its whole group."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -70,7 +72,7 @@ def running(command: list[str], environment: dict[str, str], ready: bytes) -> It
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(
             [*command, "--port", str(port)],
-            cwd=ROOT,
+            cwd=folder,
             env=os.environ | environment,
             stdout=said,
             stderr=said,

@@ -209,3 +209,13 @@ def test_on_drawn_digits_harmless_changes_and_lost_digits_are_far_apart():
     assert np.percentile(harmless, 5) > 0.85
     assert np.percentile(erased, 95) < 0.45
     assert np.median(swapped) < 0.6
+
+
+def test_no_number_is_subnormal_where_distances_are_large():
+    """Many processors multiply them far more slowly than others, and far weights of Gaussians were some."""
+    picture = np.random.default_rng(0).integers(1, 255, (160, 160)).astype(np.float32)
+    moved = np.roll(picture, 1, axis=1)
+    regions = [SimpleNamespace(x1=8.0, y1=9.0, x2=8.0 + side, y2=9.5 + side) for side in (16, 40, 90)]
+    with np.errstate(under="raise"):
+        found = measure(picture, moved, regions)
+    assert all(one.measured for one in found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterable
+from functools import cache
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ _XMP_KEYWORD = b"XML:com.adobe.xmp"
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _HEADER_END = len(_SIGNATURE) + 12 + 13
 _MAX_CHUNKS = 65_536
+_MAX_BARE_CHUNKS = 64
 _PIXEL_CHUNKS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 _ANIMATION_CHUNKS = frozenset({b"acTL", b"fcTL", b"fdAT"})
 _CARRIED_CHUNKS = frozenset(
@@ -51,6 +53,8 @@ def read(data: bytes, name: str) -> Container:
     """The container of a still, at most 8-bit colour or 16-bit grey PNG. Raises InvalidImage,
     UnsupportedImage.
     """
+    if _is_bare(data):
+        return _bare(data)
     chunks = list(_chunks(data, name))
     depth, colour_type = data[24], data[25]
     transparent = any(chunk.name == b"tRNS" for chunk in chunks)
@@ -69,6 +73,37 @@ def read(data: bytes, name: str) -> Container:
         save_options=SAVE_OPTIONS,
         colour_key=_colour_key(chunks, depth, colour_type),
     )
+
+
+def _is_bare(data: bytes) -> bool:
+    """Whether it is a sound PNG of 8 bits, without a palette, and has nothing beside its pixels.
+
+    Most small ones are. Of all others somebody else says what they have, or what is wrong with them.
+    """
+    if data[12:16] != b"IHDR" or data[24] != 8 or data[25] not in _PLAIN_MODES:
+        return False
+    view, at, size = memoryview(data), len(_SIGNATURE), len(data)
+    for index in range(_MAX_BARE_CHUNKS):
+        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+        if end > size or zlib.crc32(view[at + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
+            return False
+        name = data[at + 4 : at + 8]
+        if name == b"IEND":
+            return end == size and index > 1
+        if name != (b"IDAT" if index else b"IHDR"):
+            return False
+        at = end
+    return False
+
+
+def _bare(data: bytes) -> Container:
+    width, height = read_size(data, "")
+    return Container("PNG", width, height, data, _nothing_but_pixels(data[24:26]), True, SAVE_OPTIONS)
+
+
+@cache
+def _nothing_but_pixels(source_type: bytes) -> Metadata:
+    return Metadata(carried=(source_type,))
 
 
 def plain_picture(pixel_file: bytes) -> Image.Image | None:
@@ -99,6 +134,8 @@ def with_carried(png: bytes, carried: Iterable[bytes]) -> bytes:
     carried: first the source's depth and colour type (2 bytes), then whole chunks.
     """
     source_type, *chunks = carried
+    if not chunks:
+        return png
     same_type = source_type == png[24:26]
     kept = [chunk for chunk in chunks if same_type or chunk[4:8] not in _CARRIED_IN_SAME_TYPE]
     return b"".join((png[:_HEADER_END], *kept, png[_HEADER_END:]))
@@ -175,7 +212,7 @@ def _colour_key(chunks: list[_Chunk], depth: int, colour_type: int) -> tuple[int
 
 def _metadata(chunks: list[_Chunk], source_type: bytes) -> Metadata:
     if _PIXEL_CHUNKS.issuperset(chunk.name for chunk in chunks):
-        return Metadata(carried=(source_type,))
+        return _nothing_but_pixels(source_type)
     first = {chunk.name: bytes(chunk.body) for chunk in reversed(chunks) if chunk.name != b"IDAT"}
     icc, icc_problem = _icc(first.get(b"iCCP"))
     exif = first.get(b"eXIf")

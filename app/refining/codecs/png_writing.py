@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -23,10 +24,14 @@ _TOO_SMALL_TO_CHOOSE_BYTES = 1 << 12
 def write(pixels: NDArray[Any]) -> bytes:
     """A PNG of uint8 [H, W, 1..4] (grey, grey and alpha, RGB, RGBA) or uint16 [H, W, 1]; no metadata."""
     height, width, channels = pixels.shape
-    depth = 8 * pixels.dtype.itemsize
+    begin = _begin(width, height, 8 * pixels.dtype.itemsize, channels)
+    return b"".join((begin, *_chunk(b"IDAT", *_packed(pixels)), _END))
+
+
+@lru_cache(maxsize=64)
+def _begin(width: int, height: int, depth: int, channels: int) -> bytes:
     header = struct.pack(">2L5B", width, height, depth, _COLOUR_TYPE_OF_CHANNELS[channels], 0, 0, 0)
-    data = _chunk(b"IDAT", *_packed(pixels))
-    return b"".join((_SIGNATURE, *_chunk(b"IHDR", header), *data, *_chunk(b"IEND")))
+    return b"".join((_SIGNATURE, *_chunk(b"IHDR", header)))
 
 
 def _packed(pixels: NDArray[Any]) -> Iterator[bytes]:
@@ -86,3 +91,6 @@ def _chunk(name: bytes, *body: bytes) -> tuple[bytes, ...]:
     for piece in body:
         checksum = zlib.crc32(piece, checksum)
     return (struct.pack(">L", sum(map(len, body))), name, *body, struct.pack(">L", checksum))
+
+
+_END = b"".join(_chunk(b"IEND"))
