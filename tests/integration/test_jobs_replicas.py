@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import signal
 import sqlite3
 import time
@@ -51,7 +52,13 @@ def between_writes(settings: dict[str, object], job: str) -> Iterator[None]:
     """
     url = str(settings["database"])
     if url.startswith("sqlite:///"):
-        with closing(sqlite3.connect(url.removeprefix("sqlite:///"), timeout=30)) as ledger:
+        file = url.removeprefix("sqlite:///")
+        # The turnstile first, as all do: who waits for the ledger itself holds it, and keeps it while frozen.
+        with (
+            Path(f"{file}-turn").open("ab") as turnstile,
+            closing(sqlite3.connect(file, timeout=30)) as ledger,
+        ):
+            fcntl.flock(turnstile, fcntl.LOCK_EX)
             ledger.execute("BEGIN IMMEDIATE")
             yield
     else:
