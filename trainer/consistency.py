@@ -51,20 +51,22 @@ class Kept:
 
     measure: str
     unit: str
+    more_is_better: bool
+    """A fraction that agrees, not a distance."""
     mean: float
     median: float
 
     @property
     def drifting(self) -> bool:
         """Whether labels can hardly hold: the limits of the alarms of an evaluation."""
-        if self.unit:
-            return self.median > MOST_CHANGE.get(self.unit, math.inf)
-        return self.mean < LEAST_OVERLAP
+        if self.more_is_better:
+            return self.mean < LEAST_OVERLAP
+        return self.median > MOST_CHANGE.get(self.unit, math.inf)
 
     def __str__(self) -> str:
-        if self.unit:
-            return f"{self.measure} {self.median:.2g} {self.unit} (median)"
-        return f"{self.measure} {self.mean:.1%}"
+        if self.more_is_better:
+            return f"{self.measure} {self.mean:.1%}"
+        return f"{self.measure} {self.median:.2g}{self.unit and ' '}{self.unit} (median)"
 
 
 @dataclass(frozen=True)
@@ -271,4 +273,5 @@ def _rhythm(
 
 
 def _summary(change: Change) -> Kept:
-    return Kept(change.measure, change.unit, float(np.mean(change.values)), float(np.median(change.values)))
+    mean, median = float(np.mean(change.values)), float(np.median(change.values))
+    return Kept(change.measure, change.unit, change.more_is_better, mean, median)

@@ -19,6 +19,8 @@ def train(run: Training, recorder: Recorder | None) -> None:
 
     # Let an estimator learn the synthetic labels, where there are any.
     if run.consistency is not None and run.consistency.score is None:
+        if recorder is not None:
+            recorder.learning(run.consistency)
         run.consistency.learn(run.world)
         if recorder is not None:
             recorder.learned(run.consistency)

@@ -39,13 +39,20 @@ class Recorder:
         self._last_time, self._last_updates = monotonic(), _updates(run)
         console.start(run)
 
+    def learning(self, consistency: Consistency) -> None:
+        """Say that an estimator learns before anything else is to be seen."""
+        self._console.say(
+            f"an estimator learns the labels of {len(consistency.learned)} synthetic images in "
+            f"{consistency.updates} updates"
+        )
+
     def learned(self, consistency: Consistency) -> None:
         """Say how well the estimator of the labels reads images that it has not seen."""
         metric, score = consistency.estimation.metric, consistency.score
         self._write({"iteration": 0, "estimator": {"metric": metric, "score": score}})
         self._console.say(
-            f"an estimator has learned the labels of {len(consistency.learned)} synthetic images: {metric} "
-            f"{score:.3f} on {len(consistency.asked)} others"
+            f"its answers about {len(consistency.asked)} others: {metric} is {score:.3f}; refinement must "
+            "keep them"
         )
 
     def log(self, run: Training, phase: str, step: int, means: Mapping[str, float]) -> None:

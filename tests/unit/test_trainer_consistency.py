@@ -206,11 +206,11 @@ def test_the_shares_of_two_processes_are_the_global_batch(kind: str) -> None:
 @pytest.mark.parametrize(
     ("kept", "drifting"),
     [
-        (Kept("same class", "", 0.95, 1.0), False),
-        (Kept("mask IoU", "", 0.85, 0.9), True),
-        (Kept("change of yaw", "deg", 2.5, 1.5), False),
-        (Kept("change of yaw", "deg", 2.5, 2.1), True),
-        (Kept("change of mass", "kg", 9.0, 9.0), False),
+        (Kept("same class", "", True, 0.95, 1.0), False),
+        (Kept("mask IoU", "", True, 0.85, 0.9), True),
+        (Kept("change of yaw", "deg", False, 2.5, 1.5), False),
+        (Kept("change of yaw", "deg", False, 2.5, 2.1), True),
+        (Kept("change of mass", "kg", False, 9.0, 9.0), False),
     ],
 )
 def test_labels_that_drift_are_told_by_the_limits_of_an_evaluation(kept: Kept, drifting: bool) -> None:
@@ -218,5 +218,6 @@ def test_labels_that_drift_are_told_by_the_limits_of_an_evaluation(kept: Kept, d
 
 
 def test_what_is_kept_is_said_in_the_units_of_the_labels() -> None:
-    assert str(Kept("same class", "", 0.984, 1.0)) == "same class 98.4%"
-    assert str(Kept("change of yaw", "deg", 1.9, 1.23)) == "change of yaw 1.2 deg (median)"
+    assert str(Kept("same class", "", True, 0.984, 1.0)) == "same class 98.4%"
+    assert str(Kept("change of yaw", "deg", False, 1.9, 1.23)) == "change of yaw 1.2 deg (median)"
+    assert str(Kept("change of x", "", False, 1.9, 0.1)) == "change of x 0.1 (median)"
