@@ -14,6 +14,9 @@ from trainer.evaluation.usefulness.frame import Frame
 from trainer.evaluation.usefulness.networks import whole_image_network
 from trainer.labels.labels import Labels
 
+DOUBT = 0.3
+"""Nats from 95 % sure of a class, which is all that labels smoothed by 5 % teach, to 62 %."""
+
 
 @dataclass(frozen=True, eq=False)
 class Classification:
@@ -61,9 +64,13 @@ class Classification:
         return nn.functional.cross_entropy(outputs, targets, label_smoothing=0.05)
 
     def divergence(self, before: Tensor, after: Tensor) -> Tensor:
-        """Kullback-Leibler divergence of the classes' probabilities, nats."""
+        """Kullback-Leibler divergence of the classes' probabilities, nats, beyond what doubt alone costs.
+
+        Real images are harder to read than drawn ones: the class must stay the same, not how sure it is.
+        """
         logs, wanted = after.log_softmax(dim=1), before.log_softmax(dim=1)
-        return nn.functional.kl_div(logs, wanted, reduction="batchmean", log_target=True)
+        each = nn.functional.kl_div(logs, wanted, reduction="none", log_target=True).sum(dim=1)
+        return (each - DOUBT).clamp(min=0).mean()
 
     def answers(self, outputs: Tensor) -> Answers:
         """int64 [N]."""
