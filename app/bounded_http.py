@@ -34,6 +34,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._piece_bytes = 0
         """Of what came last, as far as it is not known to belong to an earlier request."""
         self._refused = False
+        self._headers_complete = False
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; answers 431 and closes when the bound is exceeded."""
@@ -56,6 +57,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Begin a request: what came with its first byte counts, and may be all of an unfinished header."""
         self._head_bytes = 0
         self._idle_bytes = self._piece_bytes
+        self._headers_complete = False
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
@@ -64,13 +66,15 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take one header, or one trailer behind a body."""
+        """Take one header; a trailer behind a body counts, but says nothing of the request or its sender."""
         self._count(len(name) + len(value) + len(b": \r\n"))
-        super().on_header(name, value)
+        if not self._headers_complete:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Start the request."""
         self._idle_bytes = 0
+        self._headers_complete = True
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:

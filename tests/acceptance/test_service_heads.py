@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -97,3 +97,11 @@ def test_the_bound_is_of_each_request_not_of_the_connection(port: int) -> None:
 def test_a_body_of_many_pieces_is_no_head(port: int) -> None:
     head = LINE + b"Content-Type: image/png\r\nContent-Length: 400000\r\n\r\n"
     assert answer_to(port, head, *[b"y" * 40_000] * 10).startswith(b"HTTP/1.1 415")
+
+
+def test_trailers_are_no_headers(port: int, picture: Callable[..., bytes]) -> None:
+    """Else they would count only where the whole request comes in one piece, and could name another sender."""
+    body = picture()
+    head = LINE + b"Content-Type: image/png\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunks = b"%x\r\n%s\r\n0\r\nAccept: text/html\r\n\r\n" % (len(body), body)
+    assert answer_to(port, head + chunks).startswith(b"HTTP/1.1 200")
