@@ -15,6 +15,8 @@ _REFUSAL = (
     b"content-length: %d\r\nconnection: close\r\n\r\n%s" % (len(_TOO_LARGE), _TOO_LARGE)
 )
 
+_BODY_FOLLOWS = (b"content-length", b"transfer-encoding")
+
 
 class _HeadTooLarge(Exception):  # noqa: N818 (it ends the parsing and is seen by nobody)
     """Raised into the parser, so that it stops."""
@@ -76,6 +78,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._idle_bytes = 0
         self._headers_complete = True
         super().on_headers_complete()
+        if self.parser.should_upgrade() and not self._should_upgrade() and self._has_body():
+            self.cycle.keep_alive = False  # the parser skips the body, and would take it for the next request
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body, whose size the application bounds."""
@@ -86,6 +90,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """End the request."""
         self._idle_bytes = self._piece_bytes = 0
         super().on_message_complete()
+
+    def _has_body(self) -> bool:
+        return any(name in _BODY_FOLLOWS for name, _ in self.headers)
 
     def _count(self, more: int) -> None:
         self._head_bytes += more

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
@@ -105,3 +106,18 @@ def test_trailers_are_no_headers(port: int, picture: Callable[..., bytes]) -> No
     head = LINE + b"Content-Type: image/png\r\nTransfer-Encoding: chunked\r\n\r\n"
     chunks = b"%x\r\n%s\r\n0\r\nAccept: text/html\r\n\r\n" % (len(body), body)
     assert answer_to(port, head + chunks).startswith(b"HTTP/1.1 200")
+
+
+def test_a_body_behind_an_upgrade_that_nobody_makes_is_no_request(port: int) -> None:
+    body = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+    upgrade = b"Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Type: image/png\r\n"
+    head = LINE + upgrade + b"Content-Length: %d\r\n\r\n" % len(body)
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(head)
+        answer = connection.recv(4096)
+        with contextlib.suppress(ConnectionError):  # it may be closed already
+            connection.sendall(body)
+            while more := connection.recv(4096):
+                answer += more
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert b"\r\nconnection: close\r\n" in answer
