@@ -93,7 +93,7 @@ def test_the_bound_is_of_each_request_not_of_the_connection(port: int) -> None:
         for _ in range(4):
             connection.sendall(request)
             answer = connection.recv(4096)
-            while not answer.endswith(b"}") and (more := connection.recv(4096)):  # it is written in two pieces
+            while not answer.endswith(b"}") and (more := connection.recv(4096)):  # it comes in two pieces
                 answer += more
             assert answer.startswith(b"HTTP/1.1 200")
 
@@ -104,7 +104,7 @@ def test_a_body_of_many_pieces_is_no_head(port: int) -> None:
 
 
 def test_trailers_are_no_headers(port: int, picture: Callable[..., bytes]) -> None:
-    """Else they would count only where the whole request comes in one piece, and could name another sender."""
+    """Else they would count only where the whole request comes in one piece, and could name a sender."""
     body = picture()
     head = LINE + b"Content-Type: image/png\r\nTransfer-Encoding: chunked\r\n\r\n"
     chunks = b"%x\r\n%s\r\n0\r\nAccept: text/html\r\n\r\n" % (len(body), body)
