@@ -15,6 +15,8 @@ _REFUSAL = (
     b"content-length: %d\r\nconnection: close\r\n\r\n%s" % (len(_TOO_LARGE), _TOO_LARGE)
 )
 
+_BODY_FOLLOWS = (b"content-length", b"transfer-encoding")
+
 
 class _HeadTooLarge(Exception):  # noqa: N818 (it ends the parsing and is seen by nobody)
     """Raised into the parser, so that it stops."""
@@ -34,6 +36,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._piece_bytes = 0
         """Of what came last, as far as it is not known to belong to an earlier request."""
         self._refused = False
+        self._headers_complete = False
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; answers 431 and closes when the bound is exceeded."""
@@ -56,6 +59,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Begin a request: what came with its first byte counts, and may be all of an unfinished header."""
         self._head_bytes = 0
         self._idle_bytes = self._piece_bytes
+        self._headers_complete = False
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
@@ -64,14 +68,18 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take one header, or one trailer behind a body."""
+        """Take one header; a trailer behind a body counts, but says nothing of the request or its sender."""
         self._count(len(name) + len(value) + len(b": \r\n"))
-        super().on_header(name, value)
+        if not self._headers_complete:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Start the request."""
         self._idle_bytes = 0
+        self._headers_complete = True
         super().on_headers_complete()
+        if self.parser.should_upgrade() and not self._should_upgrade() and self._has_body():
+            self.cycle.keep_alive = False  # the parser skips the body, and would take it for the next request
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body, whose size the application bounds."""
@@ -82,6 +90,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """End the request."""
         self._idle_bytes = self._piece_bytes = 0
         super().on_message_complete()
+
+    def _has_body(self) -> bool:
+        return any(name in _BODY_FOLLOWS for name, _ in self.headers)
 
     def _count(self, more: int) -> None:
         self._head_bytes += more

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from app.routes.parts import Part, PartLimit
 
-_BOUNDARY = re.compile(r"multipart/form-data; ?boundary=\"?([A-Za-z0-9'+_.-]{1,70})\"?", re.ASCII)
+_BOUNDARY = re.compile(r"multipart/form-data; ?boundary=(\"?)([A-Za-z0-9'+_.-]{1,70})\1", re.ASCII)
 _HEAD = re.compile(
     rb'Content-Disposition: form-data; name="([\w-]{1,64})"(?:; filename="([\w .()+@,-]{0,200})")?'
     rb"(?:\r\nContent-Type: [\w./+-]{1,100}(?:; ?charset=[\w-]{1,20})?)?(?:\r\nContent-Length: \d{1,12})?",
@@ -24,7 +24,7 @@ def read_simple(body: bytes, content_type: str, limits: Mapping[str, PartLimit])
     named = _BOUNDARY.fullmatch(content_type)
     if named is None:
         return None
-    opening = b"--" + named[1].encode()
+    opening = b"--" + named[2].encode()
     between = b"\r\n" + opening
     if not body.startswith(opening + b"\r\n"):
         return None

@@ -205,7 +205,7 @@ def test_a_refusal_does_not_depend_on_the_pieces_that_a_request_came_in(
 ) -> None:
     message = refused(picture)[name]
     whole = sent(server, message, pieces=1)
-    assert ways.pop() == "at once"
+    assert ways.pop() in ("at once", "later"), "one of them is refused behind its inference"
     assert comparable(whole) == comparable(sent(server, message, pieces=2))
     assert b"application/problem+json" in whole
 

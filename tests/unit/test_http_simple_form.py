@@ -112,11 +112,14 @@ def test_the_boundary_may_stand_in_quotes(content_type: str) -> None:
         "multipart/form-data",
         "multipart/form-data; charset=x; boundary=XX",
         "multipart/form-data; boundary=XX;",
+        'multipart/form-data; boundary="XX',
+        'multipart/form-data; boundary=XX"',
         "x",
     ],
 )
 def test_an_unusual_content_type_takes_the_long_way(content_type: str) -> None:
-    assert read_simple(b"--XX--", content_type, LIMITS) is None
+    body = b'--XX\r\nContent-Disposition: form-data; name="model"\r\n\r\na\r\n--XX--\r\n'
+    assert read_simple(body, content_type, LIMITS) is None
 
 
 def test_what_is_over_a_limit_takes_the_long_way() -> None:
