@@ -494,55 +494,6 @@ def test_mixed_precision_and_every_option_of_the_step_run(tmp_path: Path) -> Non
     assert lines(run)[-1]["step"] == 12
 
 
-def labelled(folder: Path, task: str = "", count: int = 32) -> Path:
-    """A task file about `count` squares, in which half they lie; it need not name any real image."""
-    np.savez(folder / "labels.npz", side=np.arange(count) % 2)
-    file = folder / "task.toml"
-    file.write_text(f'kind = "regression"\nlabels = "labels.npz:side"\nnames = ["side"]\n{task}')
-    return file
-
-
-@pytest.mark.parametrize("window", ["whole", "12x12"])
-def test_labels_are_learned_first_and_what_is_read_in_images_is_compared_from_then_on(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], window: str
-) -> None:
-    task = labelled(tmp_path, '[test]\nimages = "nowhere"\nlabels = "nowhere.npz:x"\n')
-    run = fit(tmp_path, labels=task, labels_updates=4, window=window, validate_every=6)
-    told = lines(run)
-    assert list(told[0]) == ["iteration", "estimator"]
-    said = capsys.readouterr().err
-    assert "an estimator learns the labels of 28 synthetic images in 4 updates" in said
-    assert "its answers about 4 others: 1 - MAE / std is" in said
-    steps = [line for line in told if line.get("phase") == "training"]
-    assert all(line["label_divergence"] > 0 for line in steps)
-    if window == "whole":  # smaller ones have too few pixels to be measured
-        assert re.search(r"change of side [0-9.e-]+ \(median\)", said)
-        measured = [line["validation"]["label_change_mean"] for line in told if "validation" in line]
-        assert [change > 0 for change in measured] == [True, True]
-    state = torch.load(max(run.checkpoints.glob("*.pt")), weights_only=True)["state"]
-    assert set(state["consistency"]) == {"network", "score"}
-
-
-def test_without_weight_labels_change_nothing(tmp_path: Path) -> None:
-    task = labelled(tmp_path)
-    runs = [
-        fit(tmp_path, name="with", labels=task, labels_updates=2, labels_weight=0),
-        fit(tmp_path, name="without"),
-    ]
-    one, other = (
-        torch.load(max(run.checkpoints.glob("*.pt")), weights_only=True)["state"]["refiner"] for run in runs
-    )
-    assert all(torch.equal(one[name], other[name]) for name in one)
-
-
-def test_labels_of_other_images_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    sources = {**write_images(tmp_path), **FAST, "runs_root": tmp_path / "runs"}
-    arguments = ["fit", *flags({**sources, "labels": labelled(tmp_path, count=31)})]
-    assert "has labels of 31 images" in refusal(capsys, arguments)
-    assert "nowhere.toml" in refusal(capsys, ["fit", *flags({**sources, "labels": "nowhere.toml"})])
-    assert not any((tmp_path / "runs").iterdir())
-
-
 def test_a_wrong_feature_transform_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     values = {**write_images(tmp_path), **FAST, "runs_root": tmp_path / "runs", "feature_transform": "magic"}
     assert "--feature-transform: there is no feature transform 'magic'" in refusal(
