@@ -23,6 +23,7 @@ from trainer.batches import Batches
 from trainer.config import TrainConfig
 from trainer.data import TrainingData
 from trainer.distributed import World
+from trainer.errors import DataError
 from trainer.evaluation.alarms import LEAST_OVERLAP, MOST_CHANGE
 from trainer.evaluation.usefulness.augmentation import draw_moves
 from trainer.evaluation.usefulness.estimation import Change, Estimation
@@ -31,7 +32,7 @@ from trainer.evaluation.usefulness.kinds import estimation_for
 from trainer.evaluation.usefulness.learning import Learning
 from trainer.evaluation.usefulness.training import Pool, ask, train
 from trainer.labels.task import Lesson
-from trainer.samples import refine_levels
+from trainer.samples import fitting_at_once, refine_levels
 from trainer.sampling import Sampler, generator, stream_seed
 from trainer.sources import Images
 
@@ -39,6 +40,12 @@ HELD_OUT = 256
 """Labelled images that the estimator does not learn from, at most: of them it is asked."""
 HELD_OUT_SHARE = 8
 """At most one in so many."""
+MOST_PIXELS_ASKED = 1 << 21
+"""Of all held-out images together, at least FEWEST_ASKED of them: they are refined at every validation."""
+FEWEST_ASKED = 8
+FEWEST_LABELLED = 16
+MOST_PIXELS_AT_ONCE = 1 << 26
+"""Of the images in memory beside what the estimator sees of them."""
 MOST_SIDE_PX = 512
 """Of larger images a part of this side is compared: the memory of a refiner grows with the pixels."""
 FEWEST = 2
@@ -121,7 +128,7 @@ class Consistency:
     def _taught(self) -> dict[str, Any]:
         labels = self.lesson.labels
         pool = Pool(
-            self.frame.take(self.images[self.learned]),
+            self._taken(self.learned),
             self.estimation.targets(labels.of(self.learned)),
             np.arange(len(self.learned)),
         )
@@ -133,10 +140,16 @@ class Consistency:
             updates=self.updates,
             device=self.device,
         )
-        answers = ask(self.estimation, network, self.frame.take(self.images[self.asked]), self.device)
+        answers = ask(self.estimation, network, self._taken(self.asked), self.device)
         score = next(iter(self.estimation.score(answers, labels.of(self.asked)).values()))
         weights = {name: value.cpu() for name, value in network.state_dict().items()}
         return {"network": weights, "score": score}
+
+    def _taken(self, rows: NDArray[np.int64]) -> Tensor:
+        """Images in the frame, part by part: the set may be a file that is larger than memory."""
+        at_once = fitting_at_once(self.images, len(rows), MOST_PIXELS_AT_ONCE)
+        parts = (rows[start : start + at_once] for start in range(0, len(rows), at_once))
+        return torch.cat([self.frame.take(self.images[part]) for part in parts])
 
     def comparison(
         self, update: int, noise: Callable[[tuple[int, int, int], torch.Generator], Tensor | None]
@@ -213,7 +226,7 @@ def make_consistency(
     lesson = replace(lesson, labels=replace(lesson.labels, leave_out=()))
     frame = Frame.of(data.synthetic, Learning().most_side)
     estimation = estimation_for(lesson.labels, frame, survives_moves=lesson.survives_moves)
-    learned, asked = _divided(lesson, seed)
+    learned, asked = _divided(lesson, data.synthetic, seed)
     size = _compared_size(data, frame)
     whole = size == data.window
     count, every = (batch_size, 1) if whole else _rhythm(size, data.window, batch_size, world.size)
@@ -245,11 +258,14 @@ def make_consistency(
     )
 
 
-def _divided(lesson: Lesson, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows to learn from, and rows to be asked about."""
+def _divided(lesson: Lesson, images: Images, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows to learn from, and rows to be asked about; DataError where there are too few."""
     rows = np.flatnonzero(lesson.labels.answers).astype(np.int64)
+    if len(rows) < FEWEST_LABELLED:
+        raise DataError(f"--labels needs labels of {FEWEST_LABELLED} synthetic images, not of {len(rows)}")
     rows = np.random.default_rng(stream_seed(seed, "labels/rows")).permutation(rows)
-    held_out = max(1, min(HELD_OUT, len(rows) // HELD_OUT_SHARE))
+    most = max(FEWEST_ASKED, fitting_at_once(images, HELD_OUT, MOST_PIXELS_ASKED))
+    held_out = min(most, len(rows) // HELD_OUT_SHARE)
     return np.sort(rows[held_out:][: Learning().most_images]), np.sort(rows[:held_out])
 
 

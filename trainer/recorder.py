@@ -49,7 +49,8 @@ class Recorder:
     def learned(self, consistency: Consistency) -> None:
         """Say how well the estimator of the labels reads images that it has not seen."""
         metric, score = consistency.estimation.metric, consistency.score
-        self._write({"iteration": 0, "estimator": {"metric": metric, "score": score}})
+        # Of the first iteration: a run that begins anew, for want of a checkpoint, writes it again.
+        self._write({"iteration": 1, "estimator": {"metric": metric, "score": score}})
         self._console.say(
             f"its answers about {len(consistency.asked)} others: {metric} is {score:.3f}; refinement must "
             "keep them"

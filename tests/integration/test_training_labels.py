@@ -11,6 +11,8 @@ torch = pytest.importorskip("torch")
 
 from small_runs import FAST, fit, flags, lines, refusal, write_images  # noqa: E402
 
+from trainer.cli import main  # noqa: E402
+
 pytestmark = pytest.mark.train
 
 
@@ -48,6 +50,18 @@ def test_labels_are_learned_first_and_what_is_read_in_images_is_compared_from_th
         assert [change > 0 for change in measured] == [True, True]
     state = torch.load(max(run.checkpoints.glob("*.pt")), weights_only=True)["state"]
     assert set(state["consistency"]) == {"network", "score"}
+
+
+def test_a_run_that_begins_anew_tells_once_what_its_estimator_learned(tmp_path: Path) -> None:
+    run = fit(tmp_path, labels=labelled(tmp_path), labels_updates=2)
+    told = lines(run)
+    for checkpoint in run.checkpoints.glob("*.pt"):
+        checkpoint.unlink()
+    main(["resume", str(run.path)])
+    again = lines(run)
+    assert [line["iteration"] for line in again] == [line["iteration"] for line in told]
+    assert again[0] == told[0]
+    assert ["estimator" in line for line in again].count(True) == 1
 
 
 def test_without_weight_labels_change_nothing(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from trainer.config import TrainConfig  # noqa: E402
 from trainer.consistency import Consistency, Kept, make_consistency  # noqa: E402
 from trainer.data import TrainingData  # noqa: E402
 from trainer.distributed import World  # noqa: E402
+from trainer.errors import DataError  # noqa: E402
 from trainer.evaluation.usefulness.frame import Frame  # noqa: E402
 from trainer.evaluation.usefulness.kinds import estimation_for  # noqa: E402
 from trainer.evaluation.usefulness.statistics import overlap_lost  # noqa: E402
@@ -166,6 +167,29 @@ def test_classes_that_are_no_answer_are_learned_as_well() -> None:
     without = Lesson(replace(lesson.labels, leave_out=(0,)), False)
     one = make_consistency(without, TrainingData(images, images[::-1], (16, 16)), settings(), ALONE, CPU)
     assert len(one.learned) + len(one.asked) == len(images)
+
+
+def test_of_large_images_few_are_held_out_for_they_are_refined_again_and_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("trainer.consistency.MOST_PIXELS_ASKED", 10 * 16 * 16)
+    assert len(consistency("regression").asked) == 10
+    monkeypatch.setattr("trainer.consistency.MOST_PIXELS_ASKED", 16 * 16)
+    assert len(consistency("regression").asked) == 8
+
+
+def test_images_are_taken_part_by_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = consistency("regression")
+    whole = one._taken(one.learned)
+    monkeypatch.setattr("trainer.consistency.MOST_PIXELS_AT_ONCE", 5 * 16 * 16)
+    assert torch.equal(one._taken(one.learned), whole)
+
+
+def test_too_few_labels_are_refused() -> None:
+    images, lessons = squares(15)
+    data = TrainingData(images, images[::-1], (16, 16))
+    with pytest.raises(DataError, match="needs labels of 16 synthetic images, not of 15"):
+        make_consistency(lessons["regression"], data, settings(), ALONE, CPU)
 
 
 @pytest.mark.parametrize(
