@@ -12,6 +12,8 @@ from PIL import Image
 
 torch = pytest.importorskip("torch")
 
+from small_runs import flags, refusal  # noqa: E402
+
 from model.card import read_card  # noqa: E402
 from trainer.cli import main  # noqa: E402
 from trainer.evaluating import told_apart  # noqa: E402
@@ -38,10 +40,6 @@ FAST = {
 }
 QUICK = ["--quick", "--seeds", "1", "--images", "16"]
 COUNT = 48
-
-
-def flags(values: dict[str, object]) -> list[str]:
-    return [text for name, value in values.items() for text in (f"--{name.replace('_', '-')}", str(value))]
 
 
 def write_images(folder: Path) -> dict[str, str]:
@@ -107,17 +105,6 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-def refusal(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> str:
-    """The one sentence of a command that fails."""
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as stopped:
-        main(arguments)
-    said = capsys.readouterr().err
-    assert stopped.value.code == 1
-    assert "Traceback" not in said
-    return said.splitlines()[-1]
 
 
 def test_without_a_task_a_run_keeps_realism_and_preservation(
