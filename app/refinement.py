@@ -24,7 +24,7 @@ from app.refining.blending import blend
 from app.refining.codecs.container import Container
 from app.refining.colour import ModelInput, from_model, to_model
 from app.refining.encode import Encoded, encode
-from app.refining.images import DecodedImage, Pixels, decode
+from app.refining.images import DecodedImage, Pixels, bytes_to_open, decode
 from app.refining.models import ServedModel
 from app.services import Services
 from model.noise import seed_for_image
@@ -172,7 +172,7 @@ async def refine_together(
 
 def is_trifling(jobs: Sequence[ImageJob]) -> bool:
     """Whether decoding, measuring and encoding takes so little that the event loop need not be spared."""
-    options, data_bytes = jobs[0].options, sum(len(job.data) for job in jobs)
+    options, data_bytes = jobs[0].options, sum(bytes_to_open(job.data) for job in jobs)
     work = sum(job.work_pixels + _PIXELS_AS_DEAR_AS_A_REGION * len(_shapes(job)) for job in jobs)
     known = all(job.container is not None and job.container.format in _SWIFT_FORMATS for job in jobs)
     return (

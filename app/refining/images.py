@@ -138,6 +138,13 @@ def opened(data: bytes, *, filename: str | None, max_pixels: int) -> Container:
         raise type(error)(sentence(error.detail)) from error
 
 
+def bytes_to_open(data: bytes) -> int:
+    """How many bytes opening goes through at most: a compressed profile may be a thousand times as large as
+    it looks.
+    """
+    return len(data) + (png.MAX_ICC_BYTES if b"iCCP" in data else 0)
+
+
 def measure(data: bytes, *, filename: str | None, max_pixels: int) -> tuple[int, int]:
     """The upright (width, height) in px that an image claims. Raises what `opened` does."""
     return upright_size(opened(data, filename=filename, max_pixels=max_pixels))

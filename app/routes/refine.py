@@ -28,7 +28,7 @@ from app.refinement import (
     refuse_impossible,
 )
 from app.refining.codecs.container import Container
-from app.refining.images import opened, upright_size
+from app.refining.images import bytes_to_open, opened, upright_size
 from app.refining.models import ServedModel
 from app.routes.answers import Outcome, image_answer, json_answer, zip_answer
 from app.routes.disconnection import unless_disconnected
@@ -177,7 +177,7 @@ def understand(form: RefineForm, acceptance: Acceptance, services: Services, dea
 async def _refine_all(call: Call, services: Services, pixels_held: Share) -> list[RefinedImage]:
     """Refine the images side by side; the first that fails ends them all and is named."""
     form, settings = call.form, services.settings
-    sent_bytes = sum(len(upload.data) for upload in form.images)
+    sent_bytes = sum(bytes_to_open(upload.data) for upload in form.images)
     containers = await _off_the_loop_if_long(
         sent_bytes, services, partial(_open_all, call, settings.max_pixels)
     )

@@ -21,7 +21,7 @@ from app.errors import EngineBusy, InvalidRequest
 from app.geometry import geometry_of
 from app.metrics import Metrics
 from app.refinement import ImageJob, Prepared, decoded, encode_variant, is_trifling, judge
-from app.refining.images import opened, upright_size
+from app.refining.images import bytes_to_open, opened, upright_size
 from app.refining.session import Pixels
 from app.routes.access import report
 from app.routes.disconnection import unless_disconnected
@@ -138,6 +138,8 @@ class WholeRequests:
         except InvalidRequest:  # what is refused first is for the long way to say
             return None
         if sum(map(len, form.annotations)) * READING_JSON_TAKES > SHORT_BYTES:
+            return None
+        if bytes_to_open(form.images[0].data) > SHORT_BYTES:
             return None
         return _Small(form, ", ".join(accepted), started_s, time.monotonic())
 

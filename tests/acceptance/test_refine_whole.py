@@ -173,6 +173,7 @@ def unusual(picture: Picture) -> dict[str, bytes]:
         "much to read": form(image, ("annotations", b"[" + b" " * 5000 + b"]")),
         "a region to lock": form(image, options(lock=[{"box": [1, 1, 5, 5]}])),
         "WebP": form(("image", picture(kind="WEBP"))),
+        "a profile larger than it looks": form(("image", picture(icc_profile=bytes(3 << 20)))),
         "too many bytes": form(("image", bytes(31_000))),
         "a wait for leave": form(image, headers=("Expect: 100-continue",)),
         "another path": form(image, target="/refine/"),
