@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
+from model.session_options import exact_integers
 from trainer.evaluation.candidate import load_candidate
 from trainer.evaluation.preservation import measure_preservation
 from trainer.validation import cells
@@ -39,7 +40,7 @@ def speed(*files: Path) -> None:
 
 
 def opened(file: Path) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
+    options = exact_integers(onnxruntime.SessionOptions())  # as the service does
     options.intra_op_num_threads = 1
     options.log_severity_level = 4
     options.enable_mem_pattern = False
