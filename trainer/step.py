@@ -94,19 +94,17 @@ def refiner_step(
 ) -> tuple[Terms, Tensor]:
     """Update R on Eq. 4: realism + λ · self-regularization; without `adversarial` on the second term alone.
 
-    Where there is a reader of noise, its weighted error is a third term, on which it is updated as well;
-    where there is a second discriminator, the weighted realism that it sees is a fourth, and where the looks
-    of real images are known, the weighted distance to them a fifth. With a comparison, the weighted
-    divergence of what an estimator says before and after is a sixth; with a wide discriminator, the realism
-    that it sees, times `wide_weight`, a seventh.
+    More terms, each with its weight, where there is what they need: the error of a reader of noise, which is
+    updated on it as well; the realism that a discriminator of groups sees, and a wide one; the distance to
+    the looks of real images; the divergence of what an estimator says before and after, with a comparison.
 
     synthetic: float [N, C, H, W] in [-1, 1]; noise: float [N, K, H, W] or None. D stays as it is: gradients
     pass through it to R, none is computed for its weights. Returns REFINER_TERMS (losses as means over
     patches and batch, before `scale`; the change in units of [-1, 1]) and the refined images from before the
     update, float32 [N, C, H, W], without gradient.
     """
-    others = [other for other in (variety, wide) if other is not None]
-    with frozen(discriminator), frozen(nn.ModuleList(others)):
+    others = nn.ModuleList(other for other in (variety, wide) if other is not None)
+    with frozen(discriminator), frozen(others):
         with objective.autocast():
             refined = refiner.forward(synthetic, noise)
             distance = self_regularization_loss(objective.feature_transform, refined, synthetic)
@@ -114,20 +112,15 @@ def refiner_step(
             if adversarial:
                 seen = refined if views is None else views.show(refined)
                 realism = realism_loss(discriminator(seen), objective.adversarial_loss)
-                if wide is not None and wide_weight > 0:
-                    of_wide = realism_loss(wide(seen), objective.adversarial_loss)
-            if adversarial and variety is not None:
-                of_groups = realism_loss(variety(refined), objective.adversarial_loss)
-            recovery = distance.new_zeros(())
-            if noise_reader is not None and noise is not None:
-                recovery = noise_recovery_loss(noise_reader.forward(refined), noise)
-        looks = of_labels = distance.new_zeros(())
+                of_groups = _realism_to(variety, objective.variety_weight, refined, objective)
+                of_wide = _realism_to(wide, wide_weight, seen, objective)
+            recovery = _recovery(noise_reader, refined, noise)
+        looks = distance.new_zeros(())
         if adversarial and objective.looks is not None:
             looks = objective.looks(refined)
-        if comparison is not None:
-            of_labels = _label_divergence(refiner, objective, comparison, synthetic, refined)
-        loss = realism + objective.variety_weight * of_groups + self_regularization_weight * distance
-        loss = loss + wide_weight * of_wide
+        of_labels = _label_divergence(refiner, objective, comparison, synthetic, refined)
+        loss = realism + objective.variety_weight * of_groups + wide_weight * of_wide
+        loss = loss + self_regularization_weight * distance
         loss = loss + objective.noise_recovery_weight * recovery + objective.looks_weight * looks
         loss = loss + objective.labels_weight * of_labels
         learners = (refiner,) if noise_reader is None else (refiner, noise_reader)
@@ -136,19 +129,33 @@ def refiner_step(
         torch.autograd.backward(objective.scale * loss)
     gradient_norm, *_ = [_update(learner) for learner in learners]
     refined = refined.detach().float()
-    change = (refined - synthetic).abs().mean()
-    agreement = edge_agreement(refined, synthetic)
     values = (
         *(loss, realism, of_groups, of_wide, looks, distance, recovery, of_labels),
-        *(change, agreement, gradient_norm),
+        *((refined - synthetic).abs().mean(), edge_agreement(refined, synthetic), gradient_norm),
     )
     return _terms(REFINER_TERMS, values), refined
 
 
+def _realism_to(other: nn.Module | None, weight: float, seen: Tensor, objective: Objective) -> Tensor:
+    """The realism that a further discriminator sees, 0 where it has no weight."""
+    if other is None or weight == 0:
+        return seen.new_zeros(())
+    return realism_loss(other(seen), objective.adversarial_loss)
+
+
+def _recovery(reader: Learner | None, refined: Tensor, noise: Tensor | None) -> Tensor:
+    """How badly the noise can be read from refined images, 0 where nobody reads it."""
+    if reader is None or noise is None:
+        return refined.new_zeros(())
+    return noise_recovery_loss(reader.forward(refined), noise)
+
+
 def _label_divergence(
-    refiner: Learner, objective: Objective, comparison: Comparison, synthetic: Tensor, refined: Tensor
+    refiner: Learner, objective: Objective, comparison: Comparison | None, synthetic: Tensor, refined: Tensor
 ) -> Tensor:
-    """Of this update's comparison, as many times as strong as there are updates until the next."""
+    """Of this update's comparison, if any, as many times as strong as there are updates until the next."""
+    if comparison is None:
+        return refined.new_zeros(())
     if comparison.synthetic is not None:
         synthetic = comparison.synthetic
         with objective.autocast():
