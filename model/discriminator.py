@@ -76,6 +76,16 @@ DEFAULT_LAYERS: tuple[ConvLayer | PoolLayer, ...] = (
 """Ours: 13 px, too little to see which objects an image shows, so that D judges how they look. The first
 layer keeps the full resolution: grain shows there, and a stride in it would print its grid on the images."""
 
+WIDE_LAYERS: tuple[ConvLayer | PoolLayer, ...] = (
+    ConvLayer(channels=32, kernel_size=3),
+    ConvLayer(channels=64, kernel_size=3, stride=2),
+    ConvLayer(channels=64, kernel_size=3),
+    ConvLayer(channels=96, kernel_size=3, stride=2),
+    ConvLayer(channels=96, kernel_size=3),
+    ConvLayer(channels=32, kernel_size=1),
+)
+"""Of a wide discriminator beside ours: 21 px, enough to see shapes, texture inside them, halos and haze."""
+
 GLOBAL_LAYERS: tuple[AnyLayer, ...] = (*DEFAULT_LAYERS[:-1], MeanLayer(), DEFAULT_LAYERS[-1])
 """Ours with the mean over the image before the last layer: the very weights of DEFAULT_LAYERS, but one answer
 per image, for the paper's ablation (section 3.3). There a fully connected layer judges the image; a mean

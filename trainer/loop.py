@@ -5,7 +5,7 @@ from torch import Tensor
 from trainer.errors import StoppedError
 from trainer.networks import set_learning_rates
 from trainer.recorder import Recorder
-from trainer.step import Terms, discriminator_step, refine, refiner_step, variety_step
+from trainer.step import Terms, discriminator_step, refine, refiner_step, variety_step, wide_step
 from trainer.training import Training
 
 
@@ -53,7 +53,9 @@ def train(run: Training, recorder: Recorder | None) -> None:
             run.pace.add(_update_discriminator(run, reused))
             reused = None
         clock.step += 1
-        run.pace.step(clock.step, run.world, losing=run.regularization.raises > 0)
+        losing = run.regularization.raises > 0
+        run.pace.step(clock.step, run.world, losing=losing)
+        run.say.step(clock.step, run.world, losing=losing)
         _finish_step(run, recorder, "training", clock.step, config.steps)
 
 
@@ -71,6 +73,8 @@ def _update_refiner(run: Training, *, adversarial: bool) -> Tensor:
         self_regularization_weight=run.regularization.weight,
         noise_reader=run.noise_reader,
         variety=None if run.variety is None else run.variety.module,
+        wide=None if run.wide is None else run.wide.module,
+        wide_weight=run.config.wide_weight * run.say.factor,
         views=run.views("refiner/views", update),
         comparison=run.comparison(update),
         adversarial=adversarial,
@@ -90,14 +94,13 @@ def _update_discriminator(run: Training, refined: Tensor | None = None) -> Terms
         noise = run.noise("discriminator/noise", update)
         refined = refine(run.refiner.module, run.objective, synthetic, noise)
     of_refined, of_real = (run.views(stream, update) for stream in ("views/refined", "views/real"))
-    terms = discriminator_step(
-        run.discriminator,
-        run.objective,
-        _with_history(run, refined),
-        real,
-        views=None if of_refined is None or of_real is None else (of_refined, of_real),
-        update=update,
-    )
+    views = None if of_refined is None or of_real is None else (of_refined, of_real)
+    mixed = _with_history(run, refined)
+    terms = discriminator_step(run.discriminator, run.objective, mixed, real, views=views, update=update)
+    if run.wide is not None:
+        of_wide = wide_step(run.wide, run.wide_objective, mixed, real, views=views)
+        run.say.add(of_wide["wide_accuracy"])
+        run.meters.add(of_wide, run.clock.iteration + 1)
     if run.variety is not None:
         run.meters.add(variety_step(run.variety, run.objective, refined, real), run.clock.iteration + 1)
     run.clock.discriminator_updates += 1

@@ -12,6 +12,7 @@ from model.discriminator import (
     GAZE_LAYERS,
     GLOBAL_LAYERS,
     HAND_LAYERS,
+    WIDE_LAYERS,
     DiscriminatorConfig,
     LocalDiscriminator,
 )
@@ -26,7 +27,7 @@ LAYERS = {"default": DEFAULT_LAYERS, "gaze": GAZE_LAYERS, "hand": HAND_LAYERS, "
 
 @dataclass(frozen=True)
 class Networks:
-    """R and D, where asked for the reader of noise and the second discriminator, each with its optimiser."""
+    """R and D, where asked for the reader of noise and two more discriminators, each with its optimiser."""
 
     refiner: Refiner
     discriminator: LocalDiscriminator
@@ -36,6 +37,8 @@ class Networks:
     noise_reader_optimiser: torch.optim.Optimizer | None
     variety: VarietyDiscriminator | None
     variety_optimiser: torch.optim.Optimizer | None
+    wide: LocalDiscriminator | None
+    wide_optimiser: torch.optim.Optimizer | None
 
 
 def refiner_config(config: TrainConfig, channels: int) -> RefinerConfig:
@@ -82,10 +85,13 @@ def build_networks(config: TrainConfig, channels: int, device: torch.device) -> 
         discriminator = LocalDiscriminator(discriminator_config(config, channels))
         reader = make_noise_reader(channels, config.noise_image_channels, config.noise_recovery_weight)
         variety = _variety(config, channels)
+        wide = _wide(config, channels)
     refiner.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     discriminator.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     reader = None if reader is None else reader.to(device)
     variety = None if variety is None else variety.to(device)
+    if wide is not None:
+        wide.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Networks(
         refiner,
         discriminator,
@@ -95,6 +101,8 @@ def build_networks(config: TrainConfig, channels: int, device: torch.device) -> 
         None if reader is None else _optimiser(config, reader, config.discriminator_learning_rate),
         variety,
         None if variety is None else _optimiser(config, variety, config.discriminator_learning_rate),
+        wide,
+        None if wide is None else _optimiser(config, wide, config.discriminator_learning_rate),
     )
 
 
@@ -102,6 +110,13 @@ def _variety(config: TrainConfig, channels: int) -> VarietyDiscriminator | None:
     if config.variety_weight == 0:
         return None
     return VarietyDiscriminator(channels, variety_group(config), config.discriminator_negative_slope)
+
+
+def _wide(config: TrainConfig, channels: int) -> LocalDiscriminator | None:
+    if config.wide_weight == 0:
+        return None
+    layers = {"layers": WIDE_LAYERS}
+    return LocalDiscriminator(discriminator_config(config, channels).model_copy(update=layers))
 
 
 def set_learning_rates(networks: Networks, config: TrainConfig, step: int, pace: float = 1.0) -> None:
@@ -118,6 +133,7 @@ def set_learning_rates(networks: Networks, config: TrainConfig, step: int, pace:
         (networks.discriminator_optimiser, config.discriminator_learning_rate),
         (networks.noise_reader_optimiser, config.discriminator_learning_rate),
         (networks.variety_optimiser, config.discriminator_learning_rate),
+        (networks.wide_optimiser, config.discriminator_learning_rate),
     ):
         for group in optimiser.param_groups if optimiser is not None else ():
             group["lr"] = rate * factor

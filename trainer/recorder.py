@@ -92,6 +92,7 @@ class Recorder:
             **({} if kept is None else {"label_change_mean": kept.mean, "label_change_median": kept.median}),
             "self_regularization_weight": run.regularization.weight,
             "refiner_pace": run.pace.factor,
+            **({} if run.wide is None else {"wide_say": run.say.factor}),
         }
         self._write({"iteration": run.clock.iteration, "step": step, "validation": numbers})
         if self._tensorboard is not None:

@@ -1,7 +1,7 @@
 """Owns the two updates of Algorithm 1: one of the refiner, one of the discriminator."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +26,7 @@ REFINER_TERMS = (
     "refiner_loss",
     "realism_loss",
     "variety_realism_loss",
+    "wide_realism_loss",
     "looks_distance",
     "self_regularization_loss",
     "noise_recovery_loss",
@@ -42,6 +43,7 @@ DISCRIMINATOR_TERMS = (
     "discriminator_gradient_norm",
 )
 VARIETY_TERMS = ("variety_loss", "variety_accuracy")
+WIDE_TERMS = ("wide_loss", "wide_accuracy")
 
 
 @dataclass(frozen=True)
@@ -84,41 +86,41 @@ def refiner_step(
     self_regularization_weight: float,
     noise_reader: Learner | None = None,
     variety: nn.Module | None = None,
+    wide: nn.Module | None = None,
+    wide_weight: float = 0.0,
     views: Views | None = None,
     comparison: Comparison | None = None,
     adversarial: bool = True,
 ) -> tuple[Terms, Tensor]:
     """Update R on Eq. 4: realism + λ · self-regularization; without `adversarial` on the second term alone.
 
-    Where there is a reader of noise, its weighted error is a third term, on which it is updated as well;
-    where there is a second discriminator, the weighted realism that it sees is a fourth, and where the looks
-    of real images are known, the weighted distance to them a fifth. With a comparison, the weighted
-    divergence of what an estimator says before and after is a sixth.
+    More terms, each with its weight, where there is what they need: the error of a reader of noise, which is
+    updated on it as well; the realism that a discriminator of groups sees, and a wide one; the distance to
+    the looks of real images; the divergence of what an estimator says before and after, with a comparison.
 
     synthetic: float [N, C, H, W] in [-1, 1]; noise: float [N, K, H, W] or None. D stays as it is: gradients
     pass through it to R, none is computed for its weights. Returns REFINER_TERMS (losses as means over
     patches and batch, before `scale`; the change in units of [-1, 1]) and the refined images from before the
     update, float32 [N, C, H, W], without gradient.
     """
-    with frozen(discriminator), frozen(variety) if variety is not None else nullcontext():
+    others = nn.ModuleList(other for other in (variety, wide) if other is not None)
+    with frozen(discriminator), frozen(others):
         with objective.autocast():
             refined = refiner.forward(synthetic, noise)
             distance = self_regularization_loss(objective.feature_transform, refined, synthetic)
-            realism = of_groups = distance.new_zeros(())
+            realism = of_groups = of_wide = distance.new_zeros(())
             if adversarial:
                 seen = refined if views is None else views.show(refined)
                 realism = realism_loss(discriminator(seen), objective.adversarial_loss)
-            if adversarial and variety is not None:
-                of_groups = realism_loss(variety(refined), objective.adversarial_loss)
-            recovery = distance.new_zeros(())
-            if noise_reader is not None and noise is not None:
-                recovery = noise_recovery_loss(noise_reader.forward(refined), noise)
-        looks = of_labels = distance.new_zeros(())
+                of_groups = _realism_to(variety, objective.variety_weight, refined, objective)
+                of_wide = _realism_to(wide, wide_weight, seen, objective)
+            recovery = _recovery(noise_reader, refined, noise)
+        looks = distance.new_zeros(())
         if adversarial and objective.looks is not None:
             looks = objective.looks(refined)
-        if comparison is not None:
-            of_labels = _label_divergence(refiner, objective, comparison, synthetic, refined)
-        loss = realism + objective.variety_weight * of_groups + self_regularization_weight * distance
+        of_labels = _label_divergence(refiner, objective, comparison, synthetic, refined)
+        loss = realism + objective.variety_weight * of_groups + wide_weight * of_wide
+        loss = loss + self_regularization_weight * distance
         loss = loss + objective.noise_recovery_weight * recovery + objective.looks_weight * looks
         loss = loss + objective.labels_weight * of_labels
         learners = (refiner,) if noise_reader is None else (refiner, noise_reader)
@@ -127,19 +129,33 @@ def refiner_step(
         torch.autograd.backward(objective.scale * loss)
     gradient_norm, *_ = [_update(learner) for learner in learners]
     refined = refined.detach().float()
-    change = (refined - synthetic).abs().mean()
-    agreement = edge_agreement(refined, synthetic)
     values = (
-        *(loss, realism, of_groups, looks, distance, recovery, of_labels),
-        *(change, agreement, gradient_norm),
+        *(loss, realism, of_groups, of_wide, looks, distance, recovery, of_labels),
+        *((refined - synthetic).abs().mean(), edge_agreement(refined, synthetic), gradient_norm),
     )
     return _terms(REFINER_TERMS, values), refined
 
 
+def _realism_to(other: nn.Module | None, weight: float, seen: Tensor, objective: Objective) -> Tensor:
+    """The realism that a further discriminator sees, 0 where it has no weight."""
+    if other is None or weight == 0:
+        return seen.new_zeros(())
+    return realism_loss(other(seen), objective.adversarial_loss)
+
+
+def _recovery(reader: Learner | None, refined: Tensor, noise: Tensor | None) -> Tensor:
+    """How badly the noise can be read from refined images, 0 where nobody reads it."""
+    if reader is None or noise is None:
+        return refined.new_zeros(())
+    return noise_recovery_loss(reader.forward(refined), noise)
+
+
 def _label_divergence(
-    refiner: Learner, objective: Objective, comparison: Comparison, synthetic: Tensor, refined: Tensor
+    refiner: Learner, objective: Objective, comparison: Comparison | None, synthetic: Tensor, refined: Tensor
 ) -> Tensor:
-    """Of this update's comparison, as many times as strong as there are updates until the next."""
+    """Of this update's comparison, if any, as many times as strong as there are updates until the next."""
+    if comparison is None:
+        return refined.new_zeros(())
     if comparison.synthetic is not None:
         synthetic = comparison.synthetic
         with objective.autocast():
@@ -183,6 +199,15 @@ def discriminator_step(
     gradient_norm = _update(discriminator)
     on_refined, on_real = _accuracies(logits_refined.detach(), logits_real.detach())
     return _terms(DISCRIMINATOR_TERMS, (loss, penalty, on_refined, on_real, gradient_norm))
+
+
+def wide_step(
+    wide: Learner, objective: Objective, refined: Tensor, real: Tensor, *, views: tuple[Views, Views] | None
+) -> Terms:
+    """Update the wide discriminator as `discriminator_step` does its own; returns WIDE_TERMS."""
+    terms = discriminator_step(wide, objective, refined, real, views=views)
+    told_right = (terms["accuracy_on_refined"] + terms["accuracy_on_real"]) / 2.0
+    return {"wide_loss": terms["discriminator_loss"], "wide_accuracy": told_right}
 
 
 def variety_step(variety: Learner, objective: Objective, refined: Tensor, real: Tensor) -> Terms:

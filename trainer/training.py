@@ -1,13 +1,14 @@
 """Owns the state of a run and how everything it needs is put together."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from model.discriminator import DiscriminatorConfig
 from model.errors import FeatureTransformError
 from model.feature_transform import make_feature_transform
 from model.history import HistoryBuffer, HistoryState
@@ -28,8 +29,9 @@ from trainer.networks import Networks, build_networks
 from trainer.pace import Pace
 from trainer.preservation_budget import Regularization
 from trainer.sampling import Sampler, Stream, draw_noise, generator
+from trainer.say import Say
 from trainer.sources import Images
-from trainer.step import DISCRIMINATOR_TERMS, REFINER_TERMS, VARIETY_TERMS, Learner, Objective
+from trainer.step import DISCRIMINATOR_TERMS, REFINER_TERMS, VARIETY_TERMS, WIDE_TERMS, Learner, Objective
 from trainer.stopping import Stopping
 from trainer.validation import Validator, make_validator
 from trainer.views import Views, draw_views
@@ -78,6 +80,10 @@ class Training:
     discriminator: Learner
     noise_reader: Learner | None
     variety: Learner | None
+    wide: Learner | None
+    wide_objective: Objective
+    """That of the wide discriminator."""
+    say: Say
     consistency: Consistency | None
     """Where the synthetic images have labels that refinement must keep."""
     objective: Objective
@@ -129,6 +135,9 @@ class Training:
             "noise_reader_optimiser": _state(self.networks.noise_reader_optimiser),
             "variety": _state(self.networks.variety),
             "variety_optimiser": _state(self.networks.variety_optimiser),
+            "wide": _state(self.networks.wide),
+            "wide_optimiser": _state(self.networks.wide_optimiser),
+            "say": self.say.state_dict(),
             "consistency": None if self.consistency is None else self.consistency.state_dict(),
             "ema": self.ema.refiner.state_dict(),
             "history": None if self.history is None else dict(self.history.state_dict()),
@@ -155,6 +164,10 @@ class Training:
         if self.networks.variety is not None and self.networks.variety_optimiser is not None:
             self.networks.variety.load_state_dict(state["variety"])
             self.networks.variety_optimiser.load_state_dict(state["variety_optimiser"])
+        if self.networks.wide is not None and self.networks.wide_optimiser is not None:
+            self.networks.wide.load_state_dict(state["wide"])
+            self.networks.wide_optimiser.load_state_dict(state["wide_optimiser"])
+            self.say.load_state_dict(state["say"])
         if self.consistency is not None:
             self.consistency.load_state_dict(state["consistency"])
         self.ema.refiner.load_state_dict(state["ema"])
@@ -187,6 +200,7 @@ def build_training(
     ema = Ema(networks.refiner, config.ema_decay)
     if hardware.compile:
         _compile(networks, config)
+    objective = _objective(config, data, networks, world, hardware)
     return Training(
         config=config,
         data=data,
@@ -198,13 +212,16 @@ def build_training(
         noise_reader=_optional(networks.noise_reader, networks.noise_reader_optimiser, world, device),
         variety=_optional(networks.variety, networks.variety_optimiser, world, device),
         consistency=_consistency(config, data, lesson, world, device),
-        objective=_objective(config, data, networks, world, hardware),
+        objective=objective,
+        wide=_optional(networks.wide, networks.wide_optimiser, world, device),
+        wide_objective=_of_wide(objective, config, data, networks, device),
+        say=Say.of(device),
         regularization=Regularization.of(config.self_regularization_weight, config.preservation_budget),
         pace=Pace.of(config.refiner_pace_limit, device),
         streams=_streams(config, data, world, device),
         history=_history(config),
         ema=ema,
-        meters=Meters((*REFINER_TERMS, *DISCRIMINATOR_TERMS, *VARIETY_TERMS), device),
+        meters=Meters((*REFINER_TERMS, *DISCRIMINATOR_TERMS, *VARIETY_TERMS, *WIDE_TERMS), device),
         alarms=Alarms(config.steps),
         validator=_validator(config, data, world),
         clock=Clock(),
@@ -288,9 +305,18 @@ def _objective(
         config.labels_weight,
         config.looks_weight,
         _looks(config, data, world, hardware.device),
-        _content_balance(config, data, networks, hardware.device),
+        _content_balance(config, data, networks.discriminator.config, hardware.device),
         hardware.autocast,
     )
+
+
+def _of_wide(
+    objective: Objective, config: TrainConfig, data: TrainingData, networks: Networks, device: torch.device
+) -> Objective:
+    if networks.wide is None:
+        return objective
+    balance = _content_balance(config, data, networks.wide.config, device)
+    return replace(objective, content_balance=balance, r1_weight=0.0, scale=1)
 
 
 def _looks(
@@ -303,11 +329,10 @@ def _looks(
 
 
 def _content_balance(
-    config: TrainConfig, data: TrainingData, networks: Networks, device: torch.device
+    config: TrainConfig, data: TrainingData, layers: DiscriminatorConfig, device: torch.device
 ) -> ContentBalance | None:
     if config.content_balance_limit == 1:
         return None
-    layers = networks.discriminator.config
     return balance_content(
         make_feature_transform("local_contrast", data.channels).to(device),
         layers.receptive_field or max(data.window),

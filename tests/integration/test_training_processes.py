@@ -28,6 +28,7 @@ SETTINGS = {
     "content_balance_limit": 4,
     "variety_weight": 0.5,
     "variety_group": 4,
+    "wide_weight": 0.5,
     "looks_weight": 0.5,
     "discriminator_views": 0.5,
     "batch_size": 8,

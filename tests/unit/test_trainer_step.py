@@ -20,6 +20,7 @@ from trainer.step import (  # noqa: E402
     DISCRIMINATOR_TERMS,
     REFINER_TERMS,
     VARIETY_TERMS,
+    WIDE_TERMS,
     Learner,
     Objective,
     discriminator_step,
@@ -27,6 +28,7 @@ from trainer.step import (  # noqa: E402
     refine,
     refiner_step,
     variety_step,
+    wide_step,
 )
 
 pytestmark = pytest.mark.train
@@ -55,6 +57,9 @@ class Pair:
         self.variety = None
         if networks.variety is not None and networks.variety_optimiser is not None:
             self.variety = Learner(networks.variety, networks.variety, networks.variety_optimiser)
+        self.wide = None
+        if networks.wide is not None and networks.wide_optimiser is not None:
+            self.wide = Learner(networks.wide, networks.wide, networks.wide_optimiser)
         self.weight = config.self_regularization_weight
         height, width = networks.discriminator.config.output_size(*SIZE)
         self.objective = Objective(
@@ -293,6 +298,47 @@ def test_the_step_of_groups_moves_their_discriminator_alone_and_says_how_it_went
     ]
     assert tuple(terms) == VARIETY_TERMS
     assert all(value.isfinite() for value in terms.values())
+
+
+def test_the_step_of_the_wide_discriminator_moves_it_alone_and_says_how_many_it_told() -> None:
+    pair = Pair(settings(wide_weight=1.0))
+    assert pair.wide is not None
+    before = weights(pair.refiner), weights(pair.discriminator), weights(pair.wide)
+    with torch.no_grad():
+        for value in pair.wide.module.parameters():
+            value.zero_()  # it tells nothing
+    terms = wide_step(pair.wide, pair.objective, images(0), images(1), views=None)
+    assert [
+        changed(*each) for each in zip(before, (pair.refiner, pair.discriminator, pair.wide), strict=True)
+    ] == [False, False, True]
+    assert tuple(terms) == WIDE_TERMS
+    assert terms["wide_accuracy"].item() == 0.5
+
+
+def test_what_the_wide_discriminator_asks_for_counts_as_its_weight_says() -> None:
+    def gradient(weight: float) -> tuple[float, torch.Tensor, bool]:
+        pair = Pair(settings(wide_weight=1.0, noise_pixel_channels=0))
+        assert pair.wide is not None
+        with torch.no_grad():
+            for value in pair.discriminator.module.parameters():
+                value.zero_()  # it asks for nothing
+        before = weights(pair.wide)
+        terms, _ = refiner_step(
+            pair.refiner, pair.discriminator.module, pair.objective, images(0), None,
+            self_regularization_weight=0, wide=pair.wide.module, wide_weight=weight,
+        )  # fmt: skip
+        slopes = torch.cat(
+            [one.grad.flatten() for one in pair.refiner.module.parameters() if one.grad is not None]
+        )
+        return terms["wide_realism_loss"].item(), slopes, changed(before, pair.wide)
+
+    (nothing, none, _), (one, single, moved), (_, twice, _) = (gradient(weight) for weight in (0.0, 1.0, 2.0))
+    assert nothing == 0
+    assert none.abs().max() == 0
+    assert one > 0
+    assert single.abs().max() > 0
+    torch.testing.assert_close(twice, 2 * single)
+    assert not moved
 
 
 def accuracy_after(updates: int, **changes: object) -> float:
