@@ -40,13 +40,16 @@ class Machines:
     other: Any
     settings: dict[str, object]
 
-    def halt_the_other(self) -> None:
+    def halt_the_other(self) -> psutil.Process:
         """Its worker takes chunks from now on, but never ends one; what else Ray runs there goes on."""
         raylet = psutil.Process(self.other.all_processes["raylet"][0].process.pid)
         (worker,) = (child for child in raylet.children() if child.cmdline()[0] == "ray::RayWorker")
         worker.suspend()
+        return worker
 
-    def lose_the_other(self) -> None:
+    def lose_the_other(self, halted: psutil.Process) -> None:
+        """The worker first: Linux wakes a halted process whose parent ends, and it would end its chunks."""
+        halted.kill()
         self.ray.remove_node(self.other, allow_graceful=False)
 
 
@@ -143,12 +146,12 @@ def test_a_machine_is_lost_and_nothing_else(
     # By name: a worker that was lost in between is ready a second time.
     service.whenever(lambda: len(set(ready.findall(service.said()))) == 2)
     service.finished(first)
-    machines.halt_the_other()
+    halted = machines.halt_the_other()
     job = service.submit(labelled_set)
     service.until(job, lambda job: job["done"] >= IMAGES - CHUNKS_AT_ONCE * CHUNK)
 
     before = service.records(job)
-    machines.lose_the_other()
+    machines.lose_the_other(halted)
     service.until(job, lambda _: "is begun again" in service.said())
     kept = service.records(job)
     result, manifest = service.finished(job)
