@@ -69,6 +69,7 @@ SETTINGS = {
     "noise_smooth_channels": 1,
     "noise_image_channels": 2,
     "noise_recovery_weight": 0.3,
+    "wide_weight": 0.5,
     "discriminator_layers": "gaze",
     "batch_size": 8,
     "history_capacity": 400,
