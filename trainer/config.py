@@ -234,7 +234,7 @@ class TrainConfig(DataConfig):
         0.0,
         ge=0,
         le=1e6,
-        description="weight, beside the realism of patches, of that of larger ones (23 px), which a "
+        description="weight, beside the realism of patches, of that of larger ones (21 px), which a "
         "discriminator of its own judges. It counts in full while that one tells at most 70 % of them right, "
         "and not at all from 85 % on, for then it tells by shapes and places, which must not change; 0: off, "
         "as in the paper",
