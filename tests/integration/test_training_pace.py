@@ -59,8 +59,8 @@ def measured(run: RunFolder, name: str) -> list[float]:
 def test_the_refiner_gets_faster_where_it_lags_and_goes_on_from_where_it_was(
     images: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("trainer.pace.WAITS", 0)
-    monkeypatch.setattr("trainer.pace.EVERY", 2)
+    monkeypatch.setattr("trainer.told.WAITS", 0)
+    monkeypatch.setattr("trainer.told.EVERY", 2)
     monkeypatch.setattr("trainer.pace.LAGS", 0.0)
     monkeypatch.setattr("trainer.pace.KEEPS_UP", -1.0)
     monkeypatch.setattr("trainer.preservation_budget.PATIENCE", 0)  # whatever is lost, it does not slow down

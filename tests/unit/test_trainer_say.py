@@ -5,8 +5,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from trainer.distributed import World  # noqa: E402
-from trainer.pace import EVERY, WAITS  # noqa: E402
 from trainer.say import FAIR, FOLLOWS, HOPELESS, Say  # noqa: E402
+from trainer.told import EVERY, WAITS  # noqa: E402
 
 pytestmark = pytest.mark.train
 ALONE = World(rank=0, size=1, local_rank=0, local_size=1)
