@@ -18,6 +18,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from model.card import CARD_KEY, ModelCard, Parity, read_card
 from model.errors import ExportError, LocalityError, ParityError
 from model.files import appearing
+from model.integer_graph import hasten
 from model.noise import noise_field
 from model.session_options import exact_integers
 
@@ -112,6 +113,7 @@ def _quantized(model: onnx.ModelProto, card: ModelCard, images: Images) -> onnx.
         )
         quantized = onnx.load(target)
     del quantized.metadata_props[:]
+    hasten(quantized)
     return quantized
 
 
