@@ -15,6 +15,7 @@ from trainer.config_values import (
     RUN,
     SPEED,
     Odd,
+    Weight,
 )
 
 
@@ -230,14 +231,12 @@ class TrainConfig(DataConfig):
         "draws; 0: off, as in the paper",
         json_schema_extra=LOSSES,
     )
-    wide_weight: float = Field(
+    wide_weight: Weight = Field(
         0.0,
-        ge=0,
-        le=1e6,
         description="weight, beside the realism of patches, of that of larger ones (21 px), which a "
         "discriminator of its own judges. It counts in full while that one tells at most 70 % of them right, "
-        "and not at all from 85 % on, for then it tells by shapes and places, which must not change; 0: off, "
-        "as in the paper",
+        "and not at all from 85 % on, for then it tells by shapes and places, which must not change; auto: 1 "
+        "with --labels, which hold what it could cost, else 0; 0: off, as in the paper",
         json_schema_extra=LOSSES,
     )
     discriminator_layers: Literal["default", "gaze", "hand", "global"] = Field(
@@ -380,6 +379,13 @@ class TrainConfig(DataConfig):
         3, ge=1, le=10_000, description="newest checkpoints kept", json_schema_extra=LOGS
     )
     tensorboard: bool = Field(True, description="write TensorBoard event files", json_schema_extra=LOGS)
+
+    @property
+    def weight_of_wide(self) -> float:
+        """What `wide_weight` says, as a number."""
+        if self.wide_weight == "auto":
+            return 0.0 if self.labels == "none" else 1.0
+        return self.wide_weight
 
     @model_validator(mode="after")
     def _agree(self) -> Self:

@@ -31,6 +31,15 @@ def _parse_auto(value: object) -> object:
     return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
+def _parse_weight(value: object) -> object:
+    if not isinstance(value, str) or value == "auto":
+        return value
+    try:
+        return float(value)
+    except ValueError:
+        return value
+
+
 def _odd(size: int) -> int:
     if size % 2 == 0:
         raise ValueError(f"{size} is even and would shift the image: take an odd one")
@@ -43,3 +52,8 @@ Size = Annotated[tuple[Pixels, Pixels], BeforeValidator(_parse_size)]
 """Height and width in pixels, written `35x55`."""
 Channels = Annotated[Literal["auto"] | Annotated[int, Field(ge=1, le=64)], BeforeValidator(_parse_auto)]
 BitDepth = Annotated[Literal["auto", 8, 16], BeforeValidator(_parse_auto)]
+Weight = Annotated[
+    Literal["auto"] | Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)],
+    BeforeValidator(_parse_weight),
+]
+"""A factor of a loss, or what a setting makes of `auto`."""

@@ -74,7 +74,7 @@ def _update_refiner(run: Training, *, adversarial: bool) -> Tensor:
         noise_reader=run.noise_reader,
         variety=None if run.variety is None else run.variety.module,
         wide=None if run.wide is None else run.wide.module,
-        wide_weight=run.config.wide_weight * run.say.factor,
+        wide_weight=run.config.weight_of_wide * run.say.factor,
         views=run.views("refiner/views", update),
         comparison=run.comparison(update),
         adversarial=adversarial,

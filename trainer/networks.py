@@ -113,7 +113,7 @@ def _variety(config: TrainConfig, channels: int) -> VarietyDiscriminator | None:
 
 
 def _wide(config: TrainConfig, channels: int) -> LocalDiscriminator | None:
-    if config.wide_weight == 0:
+    if config.weight_of_wide == 0:
         return None
     layers = {"layers": WIDE_LAYERS}
     return LocalDiscriminator(discriminator_config(config, channels).model_copy(update=layers))

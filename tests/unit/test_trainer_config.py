@@ -30,6 +30,16 @@ def test_the_saved_settings_are_read_back_as_the_same_settings(tmp_path: Path) -
     assert config.resize == (35, 55)
 
 
+@pytest.mark.parametrize("preset", ["default", "fast"])
+def test_larger_patches_are_judged_where_labels_hold_what_it_could_cost(preset: str) -> None:
+    labels = {"labels": "annotations.json"}
+    assert resolve({**SOURCES, "preset": preset}).weight_of_wide == 0
+    assert resolve({**SOURCES, **labels, "preset": preset}).weight_of_wide == 1
+    assert resolve({**SOURCES, **labels, "preset": preset, "wide_weight": "0"}).weight_of_wide == 0
+    assert resolve({**SOURCES, "preset": preset, "wide_weight": "0.5"}).weight_of_wide == 0.5
+    assert resolve({**SOURCES, **labels, "preset": "gaze"}).weight_of_wide == 0, "the paper's have none"
+
+
 @pytest.mark.parametrize("preset", ["default", "gaze", "hand"])
 def test_a_preset_is_a_valid_set_of_settings(preset: str) -> None:
     assert resolve({**SOURCES, "preset": preset}).preset == preset
