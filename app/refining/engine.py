@@ -360,8 +360,7 @@ class Engine:
     def _learn(self, lane: Lane, batch: Batch, pixels: int, took_s: float, processor_s: float) -> None:
         with self._lock:
             self._admission.learn_speed(pixels * lane.running, took_s)
-            if batch.one_thread and processor_s > 0:  # some clocks are coarse
-                lane.learn_pace(pixels, processor_s)
+            lane.learn_pace(batch, pixels, processor_s)
 
     def _report(self, report: BatchReport) -> None:
         for observer in self._observers:

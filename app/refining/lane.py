@@ -17,11 +17,15 @@ from app.refining.submission import Submission
 
 _OVERTAKING = 9
 _SMALL_WINDOW_PIXELS = 1 << 12
-"""A window of so few px is refined as fast by one thread as by two, for half the processor time."""
+"""Two windows of so few px, or more of them, are refined faster by a thread each than by both together."""
 _PORTION_PIXELS = 1 << 14
 """What one thread refines at once: of more, its caches hold less, and others wait longer."""
 _TURN_S = 0.2e-3
 """What takes less processor time than this costs more when another thread is woken for it."""
+_SHARED_S = 1e-3
+"""A small window that takes one thread less than this gains nothing from others."""
+_SHARED_BY = 4
+"""More threads than these meet too often, after every layer, for a small window."""
 _PACE_MEMORY = 0.5
 
 
@@ -44,9 +48,9 @@ class Lane:
 
     A model has as many threads as batches may run side by side (`RefinerSession.at_once`); each takes its
     share of what waits as soon as it is free. Small windows, and large ones of which there is one for
-    each thread, run on one thread of the processor each; a few large ones share all threads, interactive
-    ones also with background work, which is soon over. What runs at any time has no more pixels than the
-    limit of one batch.
+    each thread, run on one thread of the processor each; one alone and a few large ones share all threads,
+    interactive ones also with background work, which is soon over. What runs at any time has no more
+    pixels than the limit of one batch.
 
     Interactive images go first, in batches of their own; background images have the turns at which nothing
     interactive waits. So that these are not starved by interactive images that never stop coming, they have
@@ -138,9 +142,15 @@ class Lane:
         self._running_background -= batch.background
         self._running_pixels -= batch.pixels
 
-    def learn_pace(self, pixels: int, processor_s: float) -> None:
-        """Keep a running mean of what a pixel takes on one thread."""
-        new = processor_s / pixels
+    def learn_pace(self, batch: Batch, pixels: int, processor_s: float) -> None:
+        """Keep a running mean of what a pixel takes on one thread, from what the batch took of its own.
+
+        Of a shared batch, every thread is taken to have done as much.
+        """
+        session = self.model.session
+        if session.provider != CPU or processor_s <= 0:  # some clocks are coarse
+            return
+        new = processor_s / pixels * (1 if batch.one_thread else session.at_once)
         old = new if self._s_per_pixel is None else self._s_per_pixel
         self._s_per_pixel = _PACE_MEMORY * old + (1 - _PACE_MEMORY) * new
 
@@ -151,7 +161,8 @@ class Lane:
         windows = line.count_windows(fitting)
         beside = self.running if line is self._background else self.running - self._running_background
         enough = windows + beside >= at_once
-        if self.model.session.provider != CPU or (window_pixels > _SMALL_WINDOW_PIXELS and not enough):
+        small = window_pixels <= _SMALL_WINDOW_PIXELS and not self._is_worth_sharing(windows, window_pixels)
+        if self.model.session.provider != CPU or not (small or enough):
             return windows, False
         threads = at_once - self.running
         if self._s_per_pixel is not None:
@@ -159,6 +170,12 @@ class Lane:
             threads = max(1, min(threads, worth_waking))
         portion = max(1, _PORTION_PIXELS // window_pixels)
         return min(ceil(windows / threads), portion), True
+
+    def _is_worth_sharing(self, windows: int, window_pixels: int) -> bool:
+        """Whether a small window is all there is, and long enough for a few threads to be faster."""
+        if windows > 1 or self.running or self.model.session.at_once > _SHARED_BY:
+            return False
+        return self._s_per_pixel is not None and window_pixels * self._s_per_pixel > _SHARED_S
 
     def _room_pixels(self, line: Line) -> int:
         return line.limits.pixels - self._running_pixels

@@ -119,6 +119,30 @@ def test_few_large_windows_have_all_threads_and_small_ones_one(make_engine, serv
 
 
 @pytest.mark.usefixtures("always_worth_waking")
+def test_a_small_window_alone_has_all_threads_where_they_make_it_faster(
+    make_engine, served, runs, monkeypatch
+):
+    monkeypatch.setattr("app.refining.lane._SHARED_S", 0.0)
+    engine, model = make_engine(), served(threads=2, radius=1)
+    kept, gate = runs(model), Gate()
+    results([engine.submit(model, blank(model, 70, 55), 0)])
+    assert kept == [(1, True)], "what it takes is not known before"
+    until = time.monotonic() + PATIENCE_S
+    while kept[-1] != (1, False):  # a thread says that it is free when its results are out already
+        assert time.monotonic() < until
+        results([engine.submit(model, blank(model, 70, 55), 0)])
+    kept.clear()
+
+    engine.observe(lambda report: gate(report) if report.pixels == 70 * 56 else None)
+    first = engine.submit(model, blank(model, 70, 56), 0)
+    gate.await_first_batch()
+    results([engine.submit(model, blank(model, 70, 55), 0)])
+    gate.open()
+    results([first])
+    assert kept[-1] == (1, True), "the second was not alone"
+
+
+@pytest.mark.usefixtures("always_worth_waking")
 def test_large_windows_have_a_thread_each_where_there_are_enough(make_engine, served, runs):
     engine, model = make_engine(), served(threads=2, radius=1)
     kept = runs(model)
