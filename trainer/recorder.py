@@ -101,10 +101,11 @@ class Recorder:
                 self._tensorboard.scalars(named, run.clock.iteration)
         colours = f" and {found.colours_lost_fraction:.1%} of the colours" if run.data.channels == 3 else ""
         pace = f", refiner {run.pace.factor:.2g} times as fast" if run.config.refiner_pace_limit > 1 else ""
+        wide = "" if run.wide is None else f", larger patches have {run.say.factor:.0%} of their say"
         self._console.say(
             f"step {step}: patches {found.sliced_wasserstein:.2f} levels from real (synthetic ones "
             f"{run.validator.unrefined:.2f}), {found.lost_fraction:.1%} of the content{colours} lost, "
-            f"lambda {run.regularization.weight:.3g}{pace}{'' if kept is None else f', {kept}'}"
+            f"lambda {run.regularization.weight:.3g}{pace}{wide}{'' if kept is None else f', {kept}'}"
         )
         beyond = found.beyond if kept is None else {**found.beyond, "drifting_labels": kept.drifting}
         self._tell(run.alarms.observe_validation(step, beyond), run)

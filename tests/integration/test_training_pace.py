@@ -77,6 +77,19 @@ def test_the_refiner_gets_faster_where_it_lags_and_goes_on_from_where_it_was(
         assert measured(run, name) == measured(at_once, name)
 
 
+def test_the_log_says_how_much_say_larger_patches_have(
+    images: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("trainer.told.WAITS", 0)
+    monkeypatch.setattr("trainer.told.EVERY", 2)
+    monkeypatch.setattr("trainer.say.FAIR", 1.0)  # whatever is told, it is told fairly
+    monkeypatch.setattr("trainer.say.HOPELESS", 2.0)
+    monkeypatch.setattr("trainer.preservation_budget.PATIENCE", 0)
+    run = fit(images, steps=6, wide_weight=1)
+    assert measured(run, "wide_say") == pytest.approx([0.2, 1 - 0.8**3])
+    assert "larger patches have 49% of their say" in " ".join(capsys.readouterr().err.split())
+
+
 def test_the_pace_is_a_factor_on_the_rate_of_the_refiner_alone(images: Path) -> None:
     given = {"synthetic": f"{images}:synthetic", "real": f"{images}:real"}
     config = resolve({**given, "refiner_learning_rate": 0.002, "discriminator_learning_rate": 0.003})
