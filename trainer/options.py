@@ -3,9 +3,9 @@
 import argparse
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from pydantic import JsonValue, ValidationError
 from pydantic.fields import FieldInfo
@@ -28,7 +28,7 @@ def validate(values: Mapping[str, object]) -> TrainConfig:
     try:
         return TrainConfig.model_validate(values)
     except ValidationError as error:
-        raise ConfigError("; ".join(_sentence(dict(fault)) for fault in error.errors()[:3])) from None
+        raise ConfigError("; ".join(_sentences([dict(fault) for fault in error.errors()])[:3])) from None
 
 
 def read_preset(name: str) -> dict[str, object]:
@@ -110,6 +110,16 @@ def _metavar(field: FieldInfo) -> str:
 def _toml_value(value: JsonValue) -> str:
     # JSON's scalars and arrays are TOML's too, once nothing is null.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _sentences(faults: Sequence[Mapping[str, Any]]) -> list[str]:
+    """One for each setting, whatever kinds of values it takes."""
+    sentences: dict[str, str] = {}
+    for fault in faults:
+        setting, sentence = str(fault["loc"][:1]), _sentence(fault)
+        said = sentences.get(setting)
+        sentences[setting] = f"{said}, or {sentence.rpartition(': ')[2]}" if said else sentence
+    return list(sentences.values())
 
 
 def _sentence(fault: Mapping[str, object]) -> str:

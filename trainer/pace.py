@@ -5,11 +5,7 @@ a large gap. One that runs ahead pays with content and with few real images in h
 that the discriminator tells right says which of the two it is. Not part of the paper, which fixes the rate.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-
-import torch
 
 from trainer.distributed import World
 from trainer.step import Terms
@@ -30,11 +26,6 @@ class Pace:
     limit: float
     told: Told
     factor: float = 1.0
-
-    @staticmethod
-    def of(limit: float, device: torch.device) -> Pace:
-        """At its start."""
-        return Pace(limit, Told.of(device))
 
     def add(self, terms: Terms) -> None:
         """Count one update of the discriminator; the host does not wait for it."""

@@ -6,12 +6,9 @@ Where they do not, it sees what small patches cannot: texture inside of objects,
 patches that it tells right says which of the two it is. Not part of the paper.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Final
 
-import torch
 from torch import Tensor
 
 from trainer.distributed import World
@@ -31,11 +28,6 @@ class Say:
 
     told: Told
     factor: float = 0.0
-
-    @staticmethod
-    def of(device: torch.device) -> Say:
-        """At its start."""
-        return Say(Told.of(device))
 
     def add(self, told_right: Tensor) -> None:
         """Count one update of that discriminator, its balanced accuracy; the host does not wait for it."""

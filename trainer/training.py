@@ -33,6 +33,7 @@ from trainer.say import Say
 from trainer.sources import Images
 from trainer.step import DISCRIMINATOR_TERMS, REFINER_TERMS, VARIETY_TERMS, WIDE_TERMS, Learner, Objective
 from trainer.stopping import Stopping
+from trainer.told import Told
 from trainer.validation import Validator, make_validator
 from trainer.views import Views, draw_views
 
@@ -215,9 +216,9 @@ def build_training(
         objective=objective,
         wide=_optional(networks.wide, networks.wide_optimiser, world, device),
         wide_objective=_of_wide(objective, config, data, networks, device),
-        say=Say.of(device),
+        say=Say(Told.of(device)),
         regularization=Regularization.of(config.self_regularization_weight, config.preservation_budget),
-        pace=Pace.of(config.refiner_pace_limit, device),
+        pace=Pace(config.refiner_pace_limit, Told.of(device)),
         streams=_streams(config, data, world, device),
         history=_history(config),
         ema=ema,

@@ -10,9 +10,10 @@ torch = pytest.importorskip("torch")
 
 import onnx  # noqa: E402
 import onnxruntime  # noqa: E402
+from drafts import draft  # noqa: E402
 from torch import nn  # noqa: E402
 
-from model.card import CardDraft, NoiseSpec  # noqa: E402
+from model.card import NoiseSpec  # noqa: E402
 from model.export import export_refiner  # noqa: E402
 from model.quantization import quantize_refiner  # noqa: E402
 from model.refiner import Refiner, RefinerConfig  # noqa: E402
@@ -38,18 +39,7 @@ def exported(folder: Path, **settings: Any) -> Path:
     }
     refiner = Refiner(RefinerConfig(**config))
     nn.init.normal_(refiner.last.weight, std=0.1)
-    texts = ("description", "preset", "synthetic_data", "real_data", "licence", "attribution")
-    draft = CardDraft.model_validate(
-        {
-            **dict.fromkeys((*texts, "trainer_version"), "a test"),
-            "name": "waves",
-            "bit_depth": 8,
-            "steps": 1,
-            "created_utc": "2026-01-31T12:00:00+00:00",
-            "metrics": {},
-        }
-    )
-    export_refiner(refiner, draft, folder / "fp32.onnx", sizes=((1, 16, 16),))
+    export_refiner(refiner, draft(), folder / "fp32.onnx", sizes=((1, 16, 16),))
     return folder / "fp32.onnx"
 
 

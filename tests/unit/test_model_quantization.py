@@ -12,11 +12,12 @@ torch = pytest.importorskip("torch")
 
 import onnx  # noqa: E402
 import onnxruntime  # noqa: E402
+from drafts import draft  # noqa: E402
 from torch import nn  # noqa: E402
 
 from app.refining.devices import CPU, ProviderChoice  # noqa: E402
 from app.refining.session import RefinerSession  # noqa: E402
-from model.card import CardDraft, ModelCard, NoiseSpec, read_card  # noqa: E402
+from model.card import ModelCard, NoiseSpec, read_card  # noqa: E402
 from model.errors import ExportError, ParityError  # noqa: E402
 from model.export import export_refiner  # noqa: E402
 from model.noise import noise_field  # noqa: E402
@@ -50,22 +51,8 @@ def export(folder: Path, config: RefinerConfig, bit_depth: int = 8) -> Path:
     torch.manual_seed(0)
     refiner = Refiner(config)
     nn.init.normal_(refiner.last.weight, std=0.1)
-    export_refiner(refiner, draft(bit_depth), folder / "fp32.onnx", sizes=((1, 9, 14),))
+    export_refiner(refiner, draft(bit_depth=bit_depth), folder / "fp32.onnx", sizes=((1, 9, 14),))
     return folder / "fp32.onnx"
-
-
-def draft(bit_depth: int) -> CardDraft:
-    texts = ("description", "preset", "synthetic_data", "real_data", "licence", "attribution")
-    return CardDraft.model_validate(
-        {
-            **dict.fromkeys((*texts, "trainer_version"), "a test"),
-            "name": "squares",
-            "bit_depth": bit_depth,
-            "steps": 7,
-            "created_utc": "2026-01-31T12:00:00+00:00",
-            "metrics": {"accuracy": 0.5},
-        }
-    )
 
 
 def smooth_images(channels: int) -> "np.ndarray[Any, np.dtype[np.uint8]]":

@@ -8,13 +8,14 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from drafts import draft  # noqa: E402
 from engine_gate import PATIENCE_S, whole  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
 from app.refining.devices import choose_provider  # noqa: E402
 from app.refining.models import ModelRepository  # noqa: E402
-from model.card import NO_NOISE, CardDraft, NoiseSpec  # noqa: E402
+from model.card import NO_NOISE, NoiseSpec  # noqa: E402
 from model.export import export_refiner  # noqa: E402
 from model.quantization import quantize_refiner  # noqa: E402
 from model.refiner import Refiner, RefinerConfig  # noqa: E402
@@ -39,20 +40,9 @@ def trained_looking(config: RefinerConfig) -> Refiner:
 
 
 def export(root: Path, config: RefinerConfig) -> Path:
-    texts = ("description", "preset", "synthetic_data", "real_data", "licence", "attribution")
-    draft = CardDraft.model_validate(
-        {
-            **dict.fromkeys((*texts, "trainer_version"), "a test"),
-            "name": "squares",
-            "bit_depth": 8,
-            "steps": 7,
-            "created_utc": "2026-01-31T12:00:00+00:00",
-            "metrics": {},
-        }
-    )
     path = root / "squares" / "1" / "refiner.onnx"
     path.parent.mkdir(parents=True)
-    export_refiner(trained_looking(config), draft, path)
+    export_refiner(trained_looking(config), draft(), path)
     return path
 
 

@@ -63,6 +63,7 @@ def test_the_paper_presets_state_the_papers_settings() -> None:
         ({**SOURCES, "bogus": 1}, "there is no setting 'bogus'"),
         ({**SOURCES, "batch_size": "many"}, "--batch-size 'many'"),
         ({**SOURCES, "batch_size": "7"}, "--batch-size '7'"),
+        ({**SOURCES, "wide_weight": "-1"}, "-1.0: input should be 'auto', or input should be greater than"),
         ({**SOURCES, "ema_decay": "1"}, "--ema-decay '1'"),
         ({**SOURCES, "resize": "35by55"}, "HEIGHTxWIDTH"),
         ({**SOURCES, "preset": "best"}, "default, fast, gaze, hand"),

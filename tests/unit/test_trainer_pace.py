@@ -6,14 +6,14 @@ torch = pytest.importorskip("torch")
 
 from trainer.distributed import World  # noqa: E402
 from trainer.pace import FASTER, KEEPS_UP, LAGS, Pace  # noqa: E402
-from trainer.told import EVERY, WAITS  # noqa: E402
+from trainer.told import EVERY, WAITS, Told  # noqa: E402
 
 pytestmark = pytest.mark.train
 ALONE = World(rank=0, size=1, local_rank=0, local_size=1)
 
 
 def pace(limit: float = 3.0) -> Pace:
-    return Pace.of(limit, torch.device("cpu"))
+    return Pace(limit, Told.of(torch.device("cpu")))
 
 
 def told(accuracy: float) -> dict[str, torch.Tensor]:

@@ -6,14 +6,14 @@ torch = pytest.importorskip("torch")
 
 from trainer.distributed import World  # noqa: E402
 from trainer.say import FAIR, FOLLOWS, HOPELESS, Say  # noqa: E402
-from trainer.told import EVERY, WAITS  # noqa: E402
+from trainer.told import EVERY, WAITS, Told  # noqa: E402
 
 pytestmark = pytest.mark.train
 ALONE = World(rank=0, size=1, local_rank=0, local_size=1)
 
 
 def fresh() -> Say:
-    return Say.of(torch.device("cpu"))
+    return Say(Told.of(torch.device("cpu")))
 
 
 def look(one: Say, accuracy: float, *, times: int = 1, losing: bool = False, after: int = WAITS) -> float:
