@@ -1,6 +1,7 @@
 """The noise field: numbers that depend only on the seed, the channel and the place in the image."""
 
 import hashlib
+from collections.abc import Sequence
 from functools import cache
 from statistics import NormalDist
 from typing import Any, Final
@@ -14,6 +15,8 @@ _WORD: Final = 2**64
 _GOLDEN: Final = 0x9E3779B97F4A7C15
 _LEVELS: Final = 2**16
 _PIXEL, _IMAGE, _SMOOTH = 1, 2, 3
+_AT_ONCE_PIXELS: Final = 1 << 15
+"""Drawn at once: of more, 64-bit words do not fit into the caches of a core."""
 SMOOTH_PX: Final = 16
 """Between the random numbers of a smooth channel, which is interpolated: haze, shadows, uneven light."""
 
@@ -28,16 +31,39 @@ def noise_field(
     up in a table of normal quantiles: no random stream and no transcendental function, so a tile's field is
     the crop of the whole image's field bit for bit, on every machine. `seed` is taken modulo 2^64.
     """
-    field = np.empty((height, width, spec.channels), dtype=np.float32)
-    for index in range(spec.pixel_channels):
-        field[:, :, index] = _white(_key(seed, _PIXEL, index), height, width, top, left)
-    for index in range(spec.smooth_channels):
-        key = _key(seed, _SMOOTH, index)
-        field[:, :, spec.pixel_channels + index] = _smooth(key, height, width, top, left)
-    looks = [_mix(_key(seed, _IMAGE, index)) >> 48 for index in range(spec.image_channels)]
-    if looks:
-        field[:, :, spec.channels - spec.image_channels :] = _normal_quantiles()[looks]
+    field: NDArray[np.float32] = noise_fields([seed], height, width, spec, top=top, left=left)[0]
     return field
+
+
+def noise_fields(
+    seeds: Sequence[int], height: int, width: int, spec: NoiseSpec, *, top: int = 0, left: int = 0
+) -> NDArray[np.float32]:
+    """Draw the noise of many images of one size, for each what `noise_field` gives: float32 [N, H, W, K].
+
+    Of eight small images each takes less than half the time of a call of its own.
+    """
+    fields = np.empty((len(seeds), height, width, spec.channels), np.float32)
+    at_once = max(1, _AT_ONCE_PIXELS // max(1, height * width))
+    for start in range(0, len(seeds), at_once):
+        part = slice(start, start + at_once)
+        _fill(fields[part], [_mix(seed % _WORD) for seed in seeds[part]], spec, top, left)
+    return fields
+
+
+def _fill(fields: NDArray[np.float32], streams: list[int], spec: NoiseSpec, top: int, left: int) -> None:
+    height, width = fields.shape[1:3]
+    for index in range(spec.pixel_channels):
+        fields[..., index] = _white(_keys(streams, _PIXEL, index), height, width, top, left)
+    for index in range(spec.smooth_channels):
+        smooth = _smooth(_keys(streams, _SMOOTH, index), height, width, top, left)
+        fields[..., spec.pixel_channels + index] = smooth
+    if spec.image_channels:
+        looks = [
+            [_mix(_key(stream, _IMAGE, index)) >> 48 for index in range(spec.image_channels)]
+            for stream in streams
+        ]
+        first = spec.channels - spec.image_channels
+        fields[..., first:] = _normal_quantiles()[looks][:, np.newaxis, np.newaxis]
 
 
 def interpolation(size: int, start: int) -> NDArray[np.float32]:
@@ -84,27 +110,33 @@ def seed_for_image(seed: int, pixels: NDArray[np.integer[Any]]) -> int:
     return int.from_bytes(digest.digest(), "little")
 
 
-def _key(seed: int, kind: int, index: int) -> int:
-    """An own stream for every seed and channel."""
-    return _mix(_mix(seed % _WORD) + (kind << 32) + index)
+def _key(stream: int, kind: int, index: int) -> int:
+    """An own stream for every channel; `stream` is the mixed seed."""
+    return _mix(stream + (kind << 32) + index)
 
 
-def _white(key: int, height: int, width: int, top: int, left: int) -> NDArray[np.float32]:
-    rows = _mixed(np.arange(top, top + height, dtype=np.uint64) * np.uint64(_GOLDEN) + np.uint64(key))
+def _keys(streams: list[int], kind: int, index: int) -> NDArray[np.uint64]:
+    return np.array([_key(stream, kind, index) for stream in streams], np.uint64)
+
+
+def _white(keys: NDArray[np.uint64], height: int, width: int, top: int, left: int) -> NDArray[np.float32]:
+    """[N, H, W] of N keys."""
+    places = np.arange(top, top + height, dtype=np.uint64) * np.uint64(_GOLDEN)
+    rows = _mixed(places + keys[:, np.newaxis])
     columns = np.arange(left, left + width, dtype=np.uint64) * np.uint64(_GOLDEN)
-    bits = _mixed(rows[:, None] + columns[None, :]) >> np.uint64(48)
+    bits = _mixed(rows[:, :, np.newaxis] + columns) >> np.uint64(48)
     quantiles: NDArray[np.float32] = _normal_quantiles().take(bits)
     return quantiles
 
 
-def _smooth(key: int, height: int, width: int, top: int, left: int) -> NDArray[np.float32]:
-    """Elementwise, not as matrix products: those may add up in another order on another machine."""
+def _smooth(keys: NDArray[np.uint64], height: int, width: int, top: int, left: int) -> NDArray[np.float32]:
+    """[N, H, W] of N keys; elementwise, not as matrix products, whose order differs between machines."""
     row, above, below = _between_nodes(height, top)
     column, before, behind = _between_nodes(width, left)
-    nodes = _white(key, int(row[-1]) + 2, int(column[-1]) + 2, top // SMOOTH_PX, left // SMOOTH_PX)
-    rows = above[:, None] * nodes[row] + below[:, None] * nodes[row + 1]
-    field: NDArray[np.float32] = before * rows[:, column] + behind * rows[:, column + 1]
-    return field
+    nodes = _white(keys, int(row[-1]) + 2, int(column[-1]) + 2, top // SMOOTH_PX, left // SMOOTH_PX)
+    rows = above[:, np.newaxis] * nodes[:, row] + below[:, np.newaxis] * nodes[:, row + 1]
+    fields: NDArray[np.float32] = before * rows[:, :, column] + behind * rows[:, :, column + 1]
+    return fields
 
 
 def _mixed(words: NDArray[np.uint64]) -> NDArray[np.uint64]:

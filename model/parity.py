@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from model.card import NoiseSpec, Parity
 from model.errors import ParityError
-from model.noise import noise_field
+from model.noise import noise_fields
 
 Images = NDArray[np.unsignedinteger[Any]]
 """A batch of images [N, H, W, C], uint8 or uint16."""
@@ -75,7 +75,7 @@ def _noise(size: tuple[int, int, int], spec: NoiseSpec) -> NDArray[np.float32] |
     count, height, width = size
     if spec.channels == 0:
         return None
-    return np.stack([noise_field(seed, height, width, spec) for seed in range(count)])
+    return noise_fields(range(count), height, width, spec)
 
 
 def _difference(expected: Images, actual: Images) -> NDArray[np.int64]:

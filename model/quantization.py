@@ -19,7 +19,7 @@ from model.card import CARD_KEY, ModelCard, Parity, read_card
 from model.errors import ExportError, LocalityError, ParityError
 from model.files import appearing
 from model.integer_graph import hasten
-from model.noise import noise_field
+from model.noise import noise_fields
 from model.session_options import exact_integers
 
 Images = NDArray[np.uint8]
@@ -161,8 +161,8 @@ def _inputs(images: Images, card: ModelCard, seed: int) -> dict[str, NDArray[Any
     inputs: dict[str, NDArray[Any]] = {"image": images}
     if card.noise.channels:
         height, width = images.shape[1:3]
-        fields = [noise_field(seed + index, height, width, card.noise) for index in range(len(images))]
-        inputs["noise"] = np.stack(fields)
+        seeds = range(seed, seed + len(images))
+        inputs["noise"] = noise_fields(seeds, height, width, card.noise)
     return inputs
 
 

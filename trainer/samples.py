@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from model.noise import noise_field
+from model.noise import noise_fields
 from model.refiner import Refiner
 from trainer.batches import to_grey_levels, to_unit_range
 from trainer.data import TrainingData
@@ -70,5 +70,5 @@ def _noise(refiner: Refiner, batch: torch.Tensor, first_seed: int) -> torch.Tens
     if spec.channels == 0:
         return None
     count, _, height, width = batch.shape
-    fields = np.stack([noise_field(first_seed + i, height, width, spec) for i in range(count)])
+    fields = noise_fields(range(first_seed, first_seed + count), height, width, spec)
     return torch.from_numpy(fields).permute(0, 3, 1, 2).to(batch.device)

@@ -23,7 +23,8 @@ from app.refining.served import ServedModel
 from app.refining.session import Pixels, RefinerSession
 from app.refining.submission import Submission
 from app.settings import Settings
-from model.noise import noise_field
+from model.card import NoiseSpec
+from model.noise import noise_fields
 
 _INTERRUPT_PERIOD_S = 0.05
 
@@ -157,7 +158,7 @@ class Engine:
             batch = lane.begin_alone(pixels)
         try:
             spec = model.card.noise
-            noise = noise_field(seed, height, width, spec)[np.newaxis] if spec.channels else None
+            noise = noise_fields([seed], height, width, spec) if spec.channels else None
             refined: Pixels = self._infer(lane, batch, image[np.newaxis], noise, batch.waits_s)[0]
         except InferenceFailed as error:
             raise _stopped() if self._closed else error from None
@@ -319,8 +320,7 @@ class Engine:
             return
         try:
             images = np.stack([piece.submission.crop(piece.tile) for piece in pieces])
-            fields = [field for piece in pieces if (field := piece.submission.noise(piece.tile)) is not None]
-            refined = self._infer(lane, batch, images, np.stack(fields) if fields else None, waits_s)
+            refined = self._infer(lane, batch, images, _noise_of(pieces, lane.model.card.noise), waits_s)
         except InferenceFailed as error:
             if len(pieces) > 1 and not self._closed:
                 for piece in pieces:
@@ -368,6 +368,19 @@ class Engine:
                 observer(report)
             except Exception:  # noqa: BLE001 (an observer must not stop the refining)
                 _log.exception("an observer of the engine failed")
+
+
+def _noise_of(pieces: Sequence[Piece], spec: NoiseSpec) -> NDArray[np.float32] | None:
+    """The noise of windows of one shape, float32 [N, H, W, K]; None where the model takes none."""
+    if not spec.channels:
+        return None
+    window = pieces[0].tile.window
+    height, width, top, left = window.height, window.width, window.top, window.left
+    if all((piece.tile.window.top, piece.tile.window.left) == (top, left) for piece in pieces):
+        seeds = [piece.submission.seed for piece in pieces]
+        return noise_fields(seeds, height, width, spec, top=top, left=left)
+    fields = [_noise_of([piece], spec) for piece in pieces]
+    return np.concatenate([field for field in fields if field is not None])
 
 
 def _unforeseen(lane: Lane, error: Exception) -> InferenceFailed:

@@ -20,6 +20,8 @@ _SMALL_WINDOW_PIXELS = 1 << 12
 """Two windows of so few px, or more of them, are refined faster by a thread each than by both together."""
 _PORTION_PIXELS = 1 << 14
 """What one thread refines at once: of more, its caches hold less, and others wait longer."""
+_SHARES_LEFT = 1
+"""Of several threads none idles then while answers go out and the next requests come in."""
 _TURN_S = 0.2e-3
 """What takes less processor time than this costs more when another thread is woken for it."""
 _SHARED_S = 1e-3
@@ -47,10 +49,10 @@ class Lane:
     """The two waiting lines of one model and its threads; every method is called under the engine's lock.
 
     A model has as many threads as batches may run side by side (`RefinerSession.at_once`); each takes its
-    share of what waits as soon as it is free. Small windows, and large ones of which there is one for
-    each thread, run on one thread of the processor each; one alone and a few large ones share all threads,
-    interactive ones also with background work, which is soon over. What runs at any time has no more
-    pixels than the limit of one batch.
+    share of what waits as soon as it is free, and leaves one to whichever is free first. Small windows, and
+    large ones of which there is one for each thread, run on one thread of the processor each; one alone and a
+    few large ones share all threads, interactive ones also with background work, which is soon over. What
+    runs at any time has no more pixels than the limit of one batch.
 
     Interactive images go first, in batches of their own; background images have the turns at which nothing
     interactive waits. So that these are not starved by interactive images that never stop coming, they have
@@ -164,12 +166,12 @@ class Lane:
         small = window_pixels <= _SMALL_WINDOW_PIXELS and not self._is_worth_sharing(windows, window_pixels)
         if self.model.session.provider != CPU or not (small or enough):
             return windows, False
-        threads = at_once - self.running
+        shares = at_once - self.running + (_SHARES_LEFT if at_once > 1 else 0)
         if self._s_per_pixel is not None:
             worth_waking = int(windows * window_pixels * self._s_per_pixel / _TURN_S)
-            threads = max(1, min(threads, worth_waking))
+            shares = max(1, min(shares, worth_waking))
         portion = max(1, _PORTION_PIXELS // window_pixels)
-        return min(ceil(windows / threads), portion), True
+        return min(ceil(windows / shares), portion), True
 
     def _is_worth_sharing(self, windows: int, window_pixels: int) -> bool:
         """Whether a small window is all there is, and long enough for a few threads to be faster."""

@@ -15,7 +15,7 @@ from app.errors import BadModel, DeviceUnavailable, InferenceFailed
 from app.refining.devices import CPU, ProviderChoice, available_cores
 from model.card import ModelCard, read_card
 from model.errors import CardError
-from model.noise import noise_field
+from model.noise import noise_fields
 from model.session_options import exact_integers
 
 Pixels = NDArray[np.uint8 | np.uint16]
@@ -158,7 +158,7 @@ class RefinerSession:
         levels = np.linspace(0, self.card.peak // 2, num=int(np.prod(shape))).reshape(shape)
         ramp: Pixels = levels.astype(self.card.dtype)
         spec = self.card.noise
-        noise = noise_field(0, WARM_UP_SIDE, WARM_UP_SIDE, spec)[np.newaxis] if spec.channels else None
+        noise = noise_fields([0], WARM_UP_SIDE, WARM_UP_SIDE, spec) if spec.channels else None
         for one_thread in (False, True) if self._alone else (False,):
             self.run(ramp, noise, one_thread=one_thread)
 

@@ -7,13 +7,11 @@ from contextlib import suppress
 from threading import Lock
 
 import numpy as np
-from numpy.typing import NDArray
 
 from app.errors import SimtrueError
 from app.refining.session import Pixels
 from app.refining.tiles import Tile, plan_tiles
 from model.card import ModelCard
-from model.noise import noise_field
 
 
 class Submission:
@@ -41,6 +39,7 @@ class Submission:
         assert height > 0, "the image has no rows"
         assert width > 0, "the image has no columns"
         self.future: Future[Pixels] = Future()
+        self.seed = seed
         self.pixels = height * width
         self.submitted_s = submitted_s
         self.deadline_s = deadline_s
@@ -48,8 +47,6 @@ class Submission:
         self.begun = False
         self._lock = Lock()
         self._image = image
-        self._seed = seed
-        self._noise = card.noise
         self._plan = plan_tiles(height, width, card.receptive_field_radius, tile_pixels, card.grid)
         self._taken = 0
         self._returned = 0
@@ -71,15 +68,6 @@ class Submission:
     def crop(self, tile: Tile) -> Pixels:
         """Cut what the refiner reads for a tile: a view of [h, w, C]."""
         return self._image[tile.window.within]
-
-    def noise(self, tile: Tile) -> NDArray[np.float32] | None:
-        """Draw the noise of a tile, float32 [h, w, K]; None when the model takes none."""
-        if not self._noise.channels:
-            return None
-        window = tile.window
-        return noise_field(
-            self._seed, window.height, window.width, self._noise, top=window.top, left=window.left
-        )
 
     def put(self, tile: Tile, refined: Pixels) -> None:
         """Take back a refined window [h, w, C]; the last one resolves the future.

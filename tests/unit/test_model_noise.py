@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from model.card import NoiseSpec
-from model.noise import SMOOTH_PX, noise_field, seed_for_image
+from model.noise import SMOOTH_PX, noise_field, noise_fields, seed_for_image
 
 PIXEL = NoiseSpec(pixel_channels=1, smooth_channels=0, image_channels=0)
 BOTH = NoiseSpec(pixel_channels=2, smooth_channels=1, image_channels=2)
@@ -30,6 +30,22 @@ def test_the_field_is_float32_with_pixel_then_smooth_then_constant_image_channel
     assert [len(np.unique(field[:, :, channel])) for channel in range(5)] == [42, 42, 42, 1, 1]
     assert np.ptp(field[:, :, 2]) < np.ptp(field[:, :, 0])
     assert field[0, 0, 3] != field[0, 0, 4]
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "top", "left"), [(35, 55, 0, 0), (1, 40, 17, 3), (400, 90, 5, 31)]
+)
+def test_many_fields_at_once_are_those_of_one_after_the_other(
+    height: int, width: int, top: int, left: int
+) -> None:
+    seeds = [3, -1, 2**64 + 3, 2**63, 12]
+
+    together = noise_fields(seeds, height, width, BOTH, top=top, left=left)
+
+    alone = [noise_field(seed, height, width, BOTH, top=top, left=left) for seed in seeds]
+    np.testing.assert_array_equal(together, np.stack(alone))
+    np.testing.assert_array_equal(together[0], together[2])
+    assert len({field.tobytes() for field in together}) == 4
 
 
 def test_a_refiner_without_noise_gets_an_empty_field() -> None:

@@ -9,7 +9,7 @@ import onnxruntime
 
 from model.card import ModelCard, read_card
 from model.errors import CardError
-from model.noise import noise_field
+from model.noise import noise_fields
 from model.session_options import exact_integers
 from trainer.errors import DataError
 from trainer.evaluation.alarms import run_alarms
@@ -89,7 +89,7 @@ def _run(session: onnxruntime.InferenceSession, card: ModelCard, images: Images,
         inputs: dict[str, object] = {"image": part}
         if card.noise.channels:
             height, width = part.shape[1:3]
-            fields = [noise_field(seed + start + i, height, width, card.noise) for i in range(len(part))]
-            inputs["noise"] = np.stack(fields)
+            seeds = range(seed + start, seed + start + len(part))
+            inputs["noise"] = noise_fields(seeds, height, width, card.noise)
         refined[start : start + at_once] = session.run(None, inputs)[0]
     return refined
