@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from statistics import NormalDist
 from typing import Any, Final
 
@@ -17,6 +17,8 @@ _LEVELS: Final = 2**16
 _PIXEL, _IMAGE, _SMOOTH = 1, 2, 3
 _AT_ONCE_PIXELS: Final = 1 << 15
 """Drawn at once: of more, 64-bit words do not fit into the caches of a core."""
+_SIDES: Final = 64
+"""Of so many sides of images and tiles is kept what no seed changes."""
 SMOOTH_PX: Final = 16
 """Between the random numbers of a smooth channel, which is interpolated: haze, shadows, uneven light."""
 
@@ -63,7 +65,7 @@ def _fill(fields: NDArray[np.float32], streams: list[int], spec: NoiseSpec, top:
             for stream in streams
         ]
         first = spec.channels - spec.image_channels
-        fields[..., first:] = _normal_quantiles()[looks][:, np.newaxis, np.newaxis]
+        fields[..., first:] = _normal_quantiles().take(looks)[:, np.newaxis, np.newaxis]
 
 
 def interpolation(size: int, start: int) -> NDArray[np.float32]:
@@ -79,13 +81,17 @@ def interpolation(size: int, start: int) -> NDArray[np.float32]:
     return weights
 
 
+@lru_cache(_SIDES)
 def _between_nodes(
     size: int, start: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
     """For each pixel the node before it, and the weights of that and of the next one: all [size]."""
     pixel = np.arange(start, start + size)
     step = pixel % SMOOTH_PX
-    return pixel // SMOOTH_PX - start // SMOOTH_PX, _falling()[step], _falling()[SMOOTH_PX - step]
+    found = (pixel // SMOOTH_PX - start // SMOOTH_PX, _falling()[step], _falling()[SMOOTH_PX - step])
+    for kept in found:
+        kept.flags.writeable = False
+    return found
 
 
 @cache
@@ -121,12 +127,19 @@ def _keys(streams: list[int], kind: int, index: int) -> NDArray[np.uint64]:
 
 def _white(keys: NDArray[np.uint64], height: int, width: int, top: int, left: int) -> NDArray[np.float32]:
     """[N, H, W] of N keys."""
-    places = np.arange(top, top + height, dtype=np.uint64) * np.uint64(_GOLDEN)
-    rows = _mixed(places + keys[:, np.newaxis])
-    columns = np.arange(left, left + width, dtype=np.uint64) * np.uint64(_GOLDEN)
-    bits = _mixed(rows[:, :, np.newaxis] + columns) >> np.uint64(48)
-    quantiles: NDArray[np.float32] = _normal_quantiles().take(bits)
+    rows = _mixed(_steps(height, top) + keys[:, np.newaxis])
+    words = _mixed(rows[:, :, np.newaxis] + _steps(width, left))
+    words >>= np.uint64(48)
+    quantiles: NDArray[np.float32] = _normal_quantiles().take(words)
     return quantiles
+
+
+@lru_cache(_SIDES)
+def _steps(size: int, start: int) -> NDArray[np.uint64]:
+    """How far the words of `size` rows or columns from `start` on are apart."""
+    steps = np.arange(start, start + size, dtype=np.uint64) * np.uint64(_GOLDEN)
+    steps.flags.writeable = False
+    return steps
 
 
 def _smooth(keys: NDArray[np.uint64], height: int, width: int, top: int, left: int) -> NDArray[np.float32]:
@@ -134,8 +147,9 @@ def _smooth(keys: NDArray[np.uint64], height: int, width: int, top: int, left: i
     row, above, below = _between_nodes(height, top)
     column, before, behind = _between_nodes(width, left)
     nodes = _white(keys, int(row[-1]) + 2, int(column[-1]) + 2, top // SMOOTH_PX, left // SMOOTH_PX)
-    rows = above[:, np.newaxis] * nodes[:, row] + below[:, np.newaxis] * nodes[:, row + 1]
-    fields: NDArray[np.float32] = before * rows[:, :, column] + behind * rows[:, :, column + 1]
+    rows = above[:, np.newaxis] * nodes.take(row, axis=1) + below[:, np.newaxis] * nodes.take(row + 1, axis=1)
+    fields: NDArray[np.float32] = before * rows.take(column, axis=2)
+    fields += behind * rows.take(column + 1, axis=2)
     return fields
 
 

@@ -10,7 +10,7 @@ from fastapi import Request
 from starlette.requests import ClientDisconnect
 
 T = TypeVar("T")
-_LOOK_AFTER_S = 0.02
+_LOOK_AFTER_S = 0.1
 """Most requests are answered before; to watch each of them would cost a task."""
 
 
