@@ -88,7 +88,7 @@ class Recorder:
         found = run.validator.observe(run.ema.refiner, step)
         kept = None if run.consistency is None else run.consistency.kept(run.ema.refiner)
         numbers = {
-            **asdict(found),
+            **{name: value for name, value in asdict(found).items() if name != "colours_count"},
             **({} if kept is None else {"label_change_mean": kept.mean, "label_change_median": kept.median}),
             "self_regularization_weight": run.regularization.weight,
             "refiner_pace": run.pace.factor,

@@ -224,7 +224,7 @@ def build_training(
         ema=ema,
         meters=Meters((*REFINER_TERMS, *DISCRIMINATOR_TERMS, *VARIETY_TERMS, *WIDE_TERMS), device),
         alarms=Alarms(config.steps),
-        validator=_validator(config, data, world),
+        validator=_validator(config, data, world, lesson),
         clock=Clock(),
         stopping=Stopping(),
     )
@@ -238,10 +238,17 @@ def _consistency(
     return make_consistency(lesson, data, config, world, device)
 
 
-def _validator(config: TrainConfig, data: TrainingData, world: World) -> Validator | None:
+def _validator(
+    config: TrainConfig, data: TrainingData, world: World, lesson: Lesson | None
+) -> Validator | None:
     if not config.validate_every or not world.is_main:
         return None
-    return make_validator(data, config.seed, config.preservation_budget)
+    return make_validator(
+        data,
+        config.seed,
+        config.preservation_budget,
+        colours_count=lesson is None or not config.labels_weight,
+    )
 
 
 def random_state() -> dict[str, object]:

@@ -48,18 +48,20 @@ class Validation:
     structure_kept_median: float
     colours_lost_fraction: float = 0.0
     """Coloured regions whose colours cannot be told from those of others any more."""
+    colours_count: bool = True
+    """Whether those are lost content; not where labels tell what matters."""
 
     @property
     def lost(self) -> float:
-        """Share of the regions that lost structure, or colours, whichever is more."""
-        return max(self.lost_fraction, self.colours_lost_fraction)
+        """Share of the regions that lost structure, or colours that count, whichever is more."""
+        return max(self.lost_fraction, self.colours_lost_fraction if self.colours_count else 0.0)
 
     @property
     def beyond(self) -> dict[str, bool]:
         """Of each kind of loss, by the name of its alarm, whether it is more than may be."""
         return {
             "erased_content": self.lost_fraction > MOST_LOST,
-            "lost_colours": self.colours_lost_fraction > MOST_LOST,
+            "lost_colours": self.colours_count and self.colours_lost_fraction > MOST_LOST,
         }
 
     @property
@@ -87,6 +89,8 @@ class Validator:
     seed: int
     budget: float = MOST_LOST
     """Share of regions that may be lost where there is a choice."""
+    colours_count: bool = True
+    """Whether lost colours are lost content, although they may be those of the ground."""
     chosen: Chosen | None = field(default=None)
     nearest: float = field(default=math.inf)
     """The smallest distance to real of a refiner that preserves."""
@@ -109,6 +113,7 @@ class Validator:
             kept.shift_px["p95"],
             kept.structure_kept["median"],
             kept.colours_lost_fraction or 0.0,
+            self.colours_count,
         )
         if found.preserves:
             self.nearest = min(self.nearest, found.sliced_wasserstein)
@@ -149,7 +154,9 @@ class Validator:
             self.chosen = Chosen(state["step"], Validation(**state["validation"]), dict(state["refiner"]))
 
 
-def make_validator(data: TrainingData, seed: int, budget: float) -> Validator | None:
+def make_validator(
+    data: TrainingData, seed: int, budget: float, *, colours_count: bool = True
+) -> Validator | None:
     """For the images of a run and the budget of what may be lost; None where they are too small."""
     if min(data.window) < SMALLEST_PX:
         return None
@@ -161,6 +168,7 @@ def make_validator(data: TrainingData, seed: int, budget: float) -> Validator | 
         draw_images(data.real, size, seed, "validation/real", count),
         seed,
         budget,
+        colours_count,
     )
 
 

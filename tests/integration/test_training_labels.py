@@ -12,6 +12,13 @@ torch = pytest.importorskip("torch")
 from small_runs import FAST, fit, flags, lines, refusal, write_images  # noqa: E402
 
 from trainer.cli import main  # noqa: E402
+from trainer.data import load_data  # noqa: E402
+from trainer.distributed import World  # noqa: E402
+from trainer.hardware import Hardware  # noqa: E402
+from trainer.labels.task import load_lesson  # noqa: E402
+from trainer.options import resolve  # noqa: E402
+from trainer.sources import Reading  # noqa: E402
+from trainer.training import build_training  # noqa: E402
 
 pytestmark = pytest.mark.train
 
@@ -62,6 +69,20 @@ def test_a_run_that_begins_anew_tells_once_what_its_estimator_learned(tmp_path: 
     assert [line["iteration"] for line in again] == [line["iteration"] for line in told]
     assert again[0] == told[0]
     assert ["estimator" in line for line in again].count(True) == 1
+
+
+@pytest.mark.parametrize(("weight", "colours_count"), [(1.0, False), (0.0, True)])
+def test_colours_are_lost_content_only_where_no_label_is_watched(
+    tmp_path: Path, weight: float, colours_count: bool
+) -> None:
+    config = resolve({**write_images(tmp_path), **FAST, "labels_updates": 1, "labels_weight": weight})
+    data = load_data(config, tmp_path / "cache", lambda _role, _done, _total: None)
+    hardware = Hardware(torch.device("cpu"), bf16=False, compile=False)
+    lesson = load_lesson(labelled(tmp_path), config.synthetic, Reading())
+    for given, wanted in ((None, True), (lesson, colours_count)):
+        validator = build_training(config, data, World(0, 1, 0, 1), hardware, given).validator
+        assert validator is not None
+        assert validator.colours_count == wanted
 
 
 def test_without_weight_labels_change_nothing(tmp_path: Path) -> None:

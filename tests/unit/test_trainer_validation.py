@@ -146,13 +146,17 @@ def test_a_refiner_that_takes_colours_away_does_not_preserve() -> None:
                     change,
                     -change,
                 )
-    validator = Validator(discs((60, 90, 200), (60, 170, 80)), discs((60, 90, 200), (60, 170, 80)), seed=0)
+    images = discs((60, 90, 200), (60, 170, 80))
+    validator = Validator(images, images, seed=0)
     assert validator.observe(made, 1).colours_lost_fraction == 0.0
     found = validator.observe(grey, 2)
     assert (found.colours_lost_fraction, found.lost, found.preserves) == (1.0, 1.0, False)
     assert found.beyond["lost_colours"]
     assert validator.chosen is not None
     assert validator.chosen.step == 1
+    uncounted = Validator(images, images, seed=0, colours_count=False).observe(grey, 2)
+    assert (uncounted.colours_lost_fraction, uncounted.lost, uncounted.preserves) == (1.0, 0.0, True)
+    assert not uncounted.beyond["lost_colours"]
 
 
 @pytest.mark.parametrize(
