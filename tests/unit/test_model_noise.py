@@ -33,7 +33,7 @@ def test_the_field_is_float32_with_pixel_then_smooth_then_constant_image_channel
 
 
 @pytest.mark.parametrize(
-    ("height", "width", "top", "left"), [(35, 55, 0, 0), (1, 40, 17, 3), (400, 90, 5, 31)]
+    ("height", "width", "top", "left"), [(35, 55, 0, 0), (1, 40, 17, 3), (120, 100, 5, 31)]
 )
 def test_many_fields_at_once_are_those_of_one_after_the_other(
     height: int, width: int, top: int, left: int
