@@ -30,7 +30,6 @@ _log = logging.getLogger(__name__)
 _BACKLOG = 2048
 _NEW_OBJECTS_BETWEEN_COLLECTIONS = 50_000
 """With Python's own 700, large annotation documents take five times as long, and the event loop waits."""
-
 _TURN_OF_THE_INTERPRETER_S = 100e-6
 """With Python's own 5 ms, a thread that is done with an inference idles until it gets the interpreter."""
 

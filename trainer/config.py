@@ -102,9 +102,9 @@ class TrainConfig(DataConfig):
         1.0,
         gt=0,
         le=1,
-        description="share of the content that may be lost, measured every validate_every steps without "
-        "labels; above it lambda is raised by half, well below it lambda falls back towards its start; "
-        "1, or validate_every 0: lambda is fixed",
+        description="share of the content that may be lost (structure; without labels colours too), measured "
+        "every validate_every steps; above it lambda is raised by half, well below it falls back to its "
+        "start; 1, or validate_every 0: lambda is fixed",
         json_schema_extra=LOSSES,
     )
     feature_transform: str = Field(

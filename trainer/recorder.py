@@ -3,7 +3,6 @@
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from time import monotonic
 
@@ -88,7 +87,7 @@ class Recorder:
         found = run.validator.observe(run.ema.refiner, step)
         kept = None if run.consistency is None else run.consistency.kept(run.ema.refiner)
         numbers = {
-            **{name: value for name, value in asdict(found).items() if name != "colours_count"},
+            **found.numbers,
             **({} if kept is None else {"label_change_mean": kept.mean, "label_change_median": kept.median}),
             "self_regularization_weight": run.regularization.weight,
             "refiner_pace": run.pace.factor,

@@ -57,6 +57,11 @@ class Validation:
         return max(self.lost_fraction, self.colours_lost_fraction if self.colours_count else 0.0)
 
     @property
+    def numbers(self) -> dict[str, float]:
+        """What was measured, by its name."""
+        return {name: value for name, value in asdict(self).items() if name != "colours_count"}
+
+    @property
     def beyond(self) -> dict[str, bool]:
         """Of each kind of loss, by the name of its alarm, whether it is more than may be."""
         return {

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from threading import Condition, Lock, Thread, current_thread
 
 import numpy as np
@@ -374,13 +375,16 @@ def _noise_of(pieces: Sequence[Piece], spec: NoiseSpec) -> NDArray[np.float32] |
     """The noise of windows of one shape, float32 [N, H, W, K]; None where the model takes none."""
     if not spec.channels:
         return None
-    window = pieces[0].tile.window
-    height, width, top, left = window.height, window.width, window.top, window.left
-    if all((piece.tile.window.top, piece.tile.window.left) == (top, left) for piece in pieces):
-        seeds = [piece.submission.seed for piece in pieces]
-        return noise_fields(seeds, height, width, spec, top=top, left=left)
-    fields = [_noise_of([piece], spec) for piece in pieces]
-    return np.concatenate([field for field in fields if field is not None])
+    fields = []
+    for (top, left), of_a_place in groupby(pieces, key=_place):
+        seeds = [piece.submission.seed for piece in of_a_place]
+        window = pieces[0].tile.window
+        fields.append(noise_fields(seeds, window.height, window.width, spec, top=top, left=left))
+    return fields[0] if len(fields) == 1 else np.concatenate(fields)
+
+
+def _place(piece: Piece) -> tuple[int, int]:
+    return piece.tile.window.top, piece.tile.window.left
 
 
 def _unforeseen(lane: Lane, error: Exception) -> InferenceFailed:

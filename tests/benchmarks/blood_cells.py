@@ -14,7 +14,6 @@ the same bytes.
 
 from __future__ import annotations
 
-import argparse
 import json
 import xml.etree.ElementTree as ET
 from collections import Counter
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from drawn_set import checked, parser_of
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
@@ -128,24 +128,14 @@ ANNOTATORS_MARGIN: Final = 1.0
 
 def main() -> None:
     """Make the whole set and say what is in it."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("photos", type=Path, help="a clone of Shenggan/BCCD_Dataset")
-    parser.add_argument("folder", type=Path, help="where the set goes")
-    parser.add_argument("--seed", type=int, default=0, help="of the synthetic images")
-    parser.add_argument("--count", type=int, default=3000, help="how many synthetic images")
+    parser = parser_of(__doc__, "a clone of Shenggan/BCCD_Dataset", 3000)
     parser.add_argument(
         "--most-unlabelled",
         type=float,
         default=0.12,
         help="stained part of a tile that no box covers, up to which its labels are used; 1 takes all tiles",
     )
-    arguments = parser.parse_args()
-    if not (arguments.photos / "BCCD" / "Annotations").is_dir():
-        parser.error(f"{arguments.photos} is no clone of BCCD_Dataset: it has no folder BCCD/Annotations")
-    if arguments.folder.exists() and any(arguments.folder.iterdir()):
-        parser.error(f"the folder {arguments.folder} is not empty")
+    arguments = checked(parser, "BCCD/Annotations", "clone of BCCD_Dataset")
     write_real(arguments.photos, arguments.folder, arguments.most_unlabelled)
     write_synthetic(arguments.folder, arguments.count, arguments.seed)
     (arguments.folder / "task.toml").write_text(TASK, encoding="utf-8")

@@ -13,7 +13,6 @@ grain, no blur, even light. The same seed writes the same bytes.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import io
 import json
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from drawn_set import checked, parser_of
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
@@ -132,19 +132,9 @@ class Face:
 
 def main() -> None:
     """Make the whole set and say what is in it."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("photos", type=Path, help="a clone of nell-byler/dice_detection")
-    parser.add_argument("folder", type=Path, help="where the set goes")
-    parser.add_argument("--seed", type=int, default=0, help="of the synthetic images")
-    parser.add_argument("--count", type=int, default=3000, help="how many synthetic images")
-    arguments = parser.parse_args()
+    parser = parser_of(__doc__, "a clone of nell-byler/dice_detection", 3000)
+    arguments = checked(parser, "tfrecords/train.record", "clone of dice_detection")
     records = arguments.photos / "tfrecords"
-    if not (records / "train.record").is_file():
-        parser.error(f"{arguments.photos} is no clone of dice_detection: it has no tfrecords/train.record")
-    if arguments.folder.exists() and any(arguments.folder.iterdir()):
-        parser.error(f"the folder {arguments.folder} is not empty")
     write_real(records / "train.record", arguments.folder, "real")
     write_real(records / "test.record", arguments.folder, "test")
     write_synthetic(arguments.folder, arguments.count, arguments.seed)

@@ -13,7 +13,6 @@ grain, every class as frequent as any other. The same seed writes the same bytes
 
 from __future__ import annotations
 
-import argparse
 import csv
 from collections.abc import Callable, Iterator
 from math import cos, pi, sin
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from drawn_set import checked, parser_of
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
@@ -63,18 +63,10 @@ labels = "real_labels.npz:label"
 
 def main() -> None:
     """Write synthetic.npz, real.npz, real_labels.npz, test.npz and task.toml."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("photos", type=Path, help="the folder with Final_Training and Final_Test")
-    parser.add_argument("folder", type=Path, help="where the set goes")
-    parser.add_argument("--seed", type=int, default=0, help="of the synthetic images")
-    parser.add_argument("--count", type=int, default=6000, help="how many synthetic images")
-    arguments = parser.parse_args()
+    parser = parser_of(__doc__, "the folder with Final_Training and Final_Test", 6000)
+    arguments = checked(parser, "Final_Test/GT-final_test.csv", "GTSRB")
     folder: Path = arguments.folder
     folder.mkdir(parents=True, exist_ok=True)
-    if any(folder.iterdir()):
-        parser.error(f"{folder} is not empty")
     write_synthetic(folder, arguments.count, arguments.seed)
     write_real(arguments.photos, folder)
     (folder / "task.toml").write_text(TASK, "utf-8")

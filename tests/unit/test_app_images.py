@@ -279,7 +279,7 @@ def test_a_damaged_byte_is_survived_or_refused_but_never_crashes(data, position,
 def test_a_png_with_one_wrong_bit_is_always_noticed():
     data = bytearray(saved(RGB, "PNG"))
     data[data.index(b"IDAT") + 30] ^= 1
-    with pytest.raises(InvalidImage, match="checksum of its b'IDAT' chunk is wrong"):
+    with pytest.raises(InvalidImage, match="checksum of its 'IDAT' chunk is wrong"):
         decode(bytes(data))
 
 

@@ -158,15 +158,21 @@ def _chunks(data: bytes, name: str) -> Iterable[_Chunk]:
         end = at + 12 + length
         chunk_name = data[at + 4 : at + 8]
         if end > len(data):
-            raise InvalidImage(f"{name} is a truncated PNG: it ends inside its {chunk_name!r} chunk.")
+            raise InvalidImage(f"{name} is a truncated PNG: it ends inside its {_shown(chunk_name)} chunk.")
         (checksum,) = struct.unpack_from(">L", data, end - 4)
         if zlib.crc32(view[at + 4 : end - 4]) != checksum:
-            raise InvalidImage(f"{name} is a corrupt PNG: the checksum of its {chunk_name!r} chunk is wrong.")
+            raise InvalidImage(
+                f"{name} is a corrupt PNG: the checksum of its {_shown(chunk_name)} chunk is wrong."
+            )
         yield _Chunk(chunk_name, view[at + 8 : end - 4], view[at:end])
         if chunk_name == b"IEND":
             return
         at = end
     raise InvalidImage(f"{name} is a PNG of more than {_MAX_CHUNKS} chunks; save it again with larger ones.")
+
+
+def _shown(chunk_name: bytes) -> str:
+    return repr(chunk_name.decode("latin-1"))
 
 
 def _refuse_animation(chunks: list[_Chunk], name: str) -> None:
