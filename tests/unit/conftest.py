@@ -37,6 +37,7 @@ def realism(judge: float, distance: float) -> Realism:
         sliced_wasserstein=estimate(distance * 4, distance * 2, distance),
         spectrum=tuple(4.0 - index * (0.1 + 0.02 * distance) for index in range(16)),
         spectrum_distance=distance * 0.1,
+        layout=estimate(0.5 + 0.6 * (judge - 0.5)),
     )
 
 

@@ -99,6 +99,7 @@ def test_a_good_refiner_raises_no_alarm(alarms: Callable[..., tuple[str, ...]]) 
             "change of yaw is 3.50 deg",
         ),
         ("realism", {"judge": estimate(0.985, 0.985)}, "the judge is saturated: it tells 98.5%"),
+        ("realism", {"layout": estimate(0.66, 0.9)}, "what the images show differs: a judge that sees only"),
         ("usefulness", {"gap_closed": estimate(-0.1, -0.06)}, "nothing is gained"),
         (
             "usefulness",

@@ -71,5 +71,5 @@ def test_the_terminal_shows_every_refiner_and_its_alarms(make_report: MakeReport
     assert "warning: [bold]other: content is being erased" in shown
     for name in ("gap closed ", "gap closed, moved", "gap closed, augmented"):
         assert name in shown
-    (judge,) = (line for line in shown.splitlines() if " judge " in line)
+    (judge,) = (line for line in shown.splitlines() if " judge  " in line)
     assert judge.count("66.0") == 2

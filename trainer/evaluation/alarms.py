@@ -6,6 +6,7 @@ from pathlib import Path
 
 from model.preservation.drift import MIN_STRUCTURE_KEPT
 from trainer.alarms import IDENTITY_LEVELS
+from trainer.evaluation.layout import CELL_PX
 from trainer.evaluation.results import (
     EstimatorChange,
     Preservation,
@@ -16,6 +17,8 @@ from trainer.evaluation.results import (
 
 SATURATED = 0.98
 """Balanced accuracy from which the judge no longer says how far refined images are from real ones."""
+OTHER_CONTENT = 0.65
+"""The same for judges of layout, from which the sets differ in what they show; looks alone reach 0.59."""
 SAME_JUDGE = 0.01
 """The judge's accuracy must fall by more than this from start to refined."""
 MOST_LOST = 0.05
@@ -49,6 +52,7 @@ def alarms_of(
         _no_better_than_augmentation(usefulness),
         _no_more_real(realities, realism),
         _saturated(realism),
+        _other_content(realism),
     )
     return tuple(sentence for sentence in found if sentence is not None)
 
@@ -207,4 +211,16 @@ def _saturated(realism: Realism) -> str | None:
     return (
         f"the judge is saturated: it tells {realism.judge.mean:.1%} of the refined images from real ones, so "
         "it says nothing of how far they are; read KID, patches and spectrum instead"
+    )
+
+
+def _other_content(realism: Realism) -> str | None:
+    layout = realism.layout
+    if layout is None or layout.low < OTHER_CONTENT:
+        return None
+    return (
+        "what the images show differs: a judge that sees only what is lighter or darker than its "
+        f"surroundings, {CELL_PX} px to a cell, tells {layout.mean:.1%} of the refined images from real "
+        "ones; no refiner that keeps labels may mend that, a simulator can: shapes, sizes, places and "
+        "clutter of the real images, as often as there"
     )

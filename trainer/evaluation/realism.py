@@ -1,11 +1,12 @@
-"""Owns how far a set of images is from the real ones: four measures, in their frame."""
+"""Owns how far a set of images is from the real ones: five measures, in their frame."""
 
 from dataclasses import dataclass, field
 
 from trainer.evaluation.judge import Judging, cross_judge
 from trainer.evaluation.kernel_distance import kernel_distance
+from trainer.evaluation.layout import layout_of
 from trainer.evaluation.progress import Progress
-from trainer.evaluation.results import Realism, Realities
+from trainer.evaluation.results import Estimate, Realism, Realities
 from trainer.evaluation.samples import draw, halves
 from trainer.evaluation.sliced_wasserstein import sliced_wasserstein
 from trainer.evaluation.spectrum import frequencies, radial_spectrum, spectrum_distance
@@ -72,4 +73,12 @@ def _measure(images: Images, real: Images, settings: RealismSettings, progress: 
         sliced_wasserstein=sliced_wasserstein(images, real),
         spectrum=tuple(spectrum.tolist()),
         spectrum_distance=spectrum_distance(spectrum, radial_spectrum(real)),
+        layout=_layout(images, real, settings),
     )
+
+
+def _layout(images: Images, real: Images, settings: RealismSettings) -> Estimate | None:
+    one, other = layout_of(images), layout_of(real)
+    if one is None or other is None:
+        return None
+    return cross_judge(one, other, range(settings.seeds), settings.judging)

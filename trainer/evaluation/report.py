@@ -80,6 +80,7 @@ def _realism(name: str, realism: Realism) -> dict[str, float]:
     return {
         f"judge_{name}_accuracy": realism.judge.mean,
         f"judge_{name}_half_width_95": (realism.judge.high - realism.judge.low) / 2,
+        **({} if realism.layout is None else {f"judge_of_layout_{name}_accuracy": realism.layout.mean}),
         f"kernel_distance_{name}": realism.kernel_distance.mean,
         f"sliced_wasserstein_{name}": realism.sliced_wasserstein.mean,
         f"spectrum_distance_{name}": realism.spectrum_distance,
@@ -121,6 +122,7 @@ def _rows(report: Report) -> list[tuple[str, ...]]:
     columns = (frame.start, *(candidate.realism for candidate in found), frame.floor)
     rows = [
         ("judge", *(number(realism.judge.mean, "%") for realism in columns)),
+        ("judge of layout", *(_layout(realism) for realism in columns)),
         ("KID", *(number(realism.kernel_distance.mean) for realism in columns)),
         ("sliced Wasserstein", *(number(realism.sliced_wasserstein.mean) for realism in columns)),
         ("spectrum, decades", *(number(realism.spectrum_distance) for realism in columns)),
@@ -135,6 +137,10 @@ def _rows(report: Report) -> list[tuple[str, ...]]:
     if (first := changes[0]) is not None:
         rows.append((first.measure, "", *(headline(change) if change else NOTHING for change in changes), ""))
     return [*rows, *_useful_rows(report)]
+
+
+def _layout(realism: Realism) -> str:
+    return NOTHING if realism.layout is None else number(realism.layout.mean, "%")
 
 
 def _left(candidate: CandidateResult) -> str:

@@ -40,6 +40,8 @@ class Realism:
     """Radial power spectrum, log10, one value per frequency of `Realities.frequencies`."""
     spectrum_distance: float
     """Root mean square difference of that from the real one, in decades (0.3: a factor of two)."""
+    layout: Estimate | None = None
+    """As `judge`, of classifiers that see only what is lighter or darker where; None in too small images."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ def realism(report: Report, pictures: Pictures, inline: Inline) -> str:
     images = counted(report.realities.images)
     charts = [
         _bars(report, "Judge", "balanced accuracy of fresh classifiers", lambda r: r.judge, "%"),
+        _layout(report),
         _bars(report, "KID", "kernel distance, random fixed features", lambda r: r.kernel_distance, ""),
         _bars(report, "Patches", "sliced Wasserstein, levels of 255", lambda r: r.sliced_wasserstein, ""),
         _bars(report, "Spectrum", "decades from the real one", _spectrum_distance, ""),
@@ -69,6 +70,15 @@ def _bars(report: Report, title: str, meaning: str, pick: Callable[[Realism], Es
     drawing = dot_chart(title, rows, marks, unit=unit, bars_from=floor.mean)
     ends = f"floor {number(floor.mean, unit)}, start {number(start.mean, unit)}"
     return chart(title, f"{meaning}; {ends}", drawing)
+
+
+def _layout(report: Report) -> str:
+    frame = report.realities
+    seen = [frame.floor, frame.start, *(candidate.realism for candidate in report.candidates)]
+    if any(realism.layout is None for realism in seen):
+        return ""
+    meaning = "the same, of judges that see only what is lighter or darker where: content, not looks"
+    return _bars(report, "Judge of layout", meaning, lambda r: r.layout or r.judge, "%")
 
 
 def _row(name: str, colour: str, estimate: Estimate, unit: str) -> Row:

@@ -53,6 +53,7 @@ def _realism(report: Report) -> list[Row]:
 
     return [
         row("judge", lambda r: number(r.judge.mean, "%"), begins=True),
+        row("judge of layout", lambda r: number(r.layout.mean, "%") if r.layout else NOTHING),
         row("KID", lambda r: number(r.kernel_distance.mean)),
         row("sliced Wasserstein, levels", lambda r: number(r.sliced_wasserstein.mean)),
         row("spectrum, decades off", lambda r: number(r.spectrum_distance)),
