@@ -71,7 +71,7 @@ class Alarms:
     """Watches the log lines of Algorithm 1 and speaks once about each condition that lasts."""
 
     steps: int
-    """Steps of Algorithm 1 in the whole run."""
+    """Steps of Algorithm 1 that the run was asked for."""
     _since: dict[str, int] = field(default_factory=dict)
     _told: dict[str, int] = field(default_factory=dict)
 
@@ -88,11 +88,11 @@ class Alarms:
                 due.append(Alarm(name, step, f"step {step}: {SENTENCES[name]}"))
         return due
 
-    def observe_validation(self, step: int, beyond: Mapping[str, bool]) -> list[Alarm]:
+    def observe_validation(self, step: int, beyond: Mapping[str, bool], *, last: bool) -> list[Alarm]:
         """Alarms that become due when refiners, measured without labels, go on losing content or colours.
 
         `beyond` tells by the name of its alarm whether a loss is too large. A single one may be followed by a
-        higher lambda and a better refiner; the last of a run may not.
+        higher lambda and a better refiner; the `last` of a run may not.
         """
         due = []
         for name, lost in beyond.items():
@@ -100,7 +100,7 @@ class Alarms:
                 self._since.pop(name, None)
                 continue
             since = self._since.setdefault(name, step)
-            if name not in self._told and (step >= self.steps or step - since >= self._patience()):
+            if name not in self._told and (last or step - since >= self._patience()):
                 self._told[name] = step
                 due.append(Alarm(name, step, f"step {step}: {SENTENCES[name]}"))
         return due

@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from trainer.config_data import DataConfig
+from trainer.config_run import RunConfig
 from trainer.config_values import (
     ALGORITHM,
     DISCRIMINATOR,
@@ -12,40 +12,29 @@ from trainer.config_values import (
     LOSSES,
     OPTIMISER,
     REFINER,
-    RUN,
     SPEED,
     Odd,
     Weight,
 )
 
 
-class TrainConfig(DataConfig):
+class TrainConfig(RunConfig):
     """Settings of one run; immutable, and together with the images all that decides its result."""
-
-    name: str = Field(
-        "",
-        pattern=r"^[A-Za-z0-9._-]{0,64}$",
-        description="last part of the run folder's name",
-        json_schema_extra=RUN,
-    )
-    runs_root: str = Field(
-        "runs", min_length=1, description="folder that receives the run folder", json_schema_extra=RUN
-    )
-    preset: str = Field(
-        "default",
-        pattern=r"^[a-z0-9_-]{1,32}$",
-        description="settings to start from: default, fast, gaze or hand (the paper's two)",
-        json_schema_extra=RUN,
-    )
-    seed: int = Field(
-        0, ge=0, lt=1 << 63, description="fixes weights, order, noise and history", json_schema_extra=RUN
-    )
 
     steps: int = Field(
         4000,
         ge=1,
         le=100_000_000,
         description="steps of Algorithm 1, after both warm-ups",
+        json_schema_extra=ALGORITHM,
+    )
+    steps_limit: int = Field(
+        0,
+        ge=0,
+        le=100_000_000,
+        description="as many steps instead, where all refiners are far from real when the learning rate "
+        "should begin to fall: more than a fifth of the distance of synthetic patches is left; not before "
+        "step 1000; no more than steps: never",
         json_schema_extra=ALGORITHM,
     )
     batch_size: int = Field(

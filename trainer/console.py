@@ -52,7 +52,11 @@ class Console:
         numbers = describe(line, images_per_s)
         if self._bar is not None and self._task is not None:
             self._bar.update(
-                self._task, completed=run.clock.iteration, description=PHASES[phase], numbers=numbers
+                self._task,
+                total=total_iterations(run),
+                completed=run.clock.iteration,
+                description=PHASES[phase],
+                numbers=numbers,
             )
         else:
             left = f"{total_iterations(run) - run.clock.iteration} left{self._time_left(run, phase)}"
@@ -108,7 +112,7 @@ class Console:
 def total_iterations(run: Training) -> int:
     """Warm-up and training steps of the whole run."""
     config = run.config
-    return config.warmup_refiner_steps + config.warmup_discriminator_steps + config.steps
+    return config.warmup_refiner_steps + config.warmup_discriminator_steps + run.length.last
 
 
 def describe(line: Mapping[str, float], images_per_s: float) -> str:

@@ -44,8 +44,9 @@ def train(run: Training, recorder: Recorder | None) -> None:
         )
 
     # Algorithm 1: K_g updates of R with D frozen, then K_d updates of D with R frozen.
-    while clock.step < config.steps:
-        set_learning_rates(run.networks, config, clock.step, run.pace.factor)
+    while clock.step < run.length.last:
+        share = run.length.rate(clock.step)
+        set_learning_rates(run.networks, config, clock.step, share=share, pace=run.pace.factor)
         for _ in range(config.refiner_updates_per_step):
             refined = _update_refiner(run, adversarial=True)
         reused = refined if config.reuse_refined else None
@@ -56,7 +57,7 @@ def train(run: Training, recorder: Recorder | None) -> None:
         losing = run.regularization.raises > 0
         run.pace.step(clock.step, run.world, losing=losing)
         run.say.step(clock.step, run.world, losing=losing)
-        _finish_step(run, recorder, "training", clock.step, config.steps)
+        _finish_step(run, recorder, "training", clock.step, run.length.last)
 
 
 def _update_refiner(run: Training, *, adversarial: bool) -> Tensor:
@@ -125,10 +126,7 @@ def _finish_step(run: Training, recorder: Recorder | None, phase: str, step: int
     if log_due or save_due:
         run.meters.check(run.world)
     if phase == "training" and _due(step, last, config.validate_every):
-        found = None if recorder is None else recorder.validate(run, step)
-        lost = run.world.from_main(None if found is None else found.lost)
-        if lost is not None:
-            run.regularization.observe(lost)
+        _validate(run, recorder, step)
     if log_due:
         means = run.meters.read(run.world)
         if recorder is not None:
@@ -140,6 +138,17 @@ def _finish_step(run: Training, recorder: Recorder | None, phase: str, step: int
             recorder.checkpoint(run)
     if stopped is not None:
         raise StoppedError(stopped, f"stopped by {stopped.name} after {phase} step {step}, which is saved")
+
+
+def _validate(run: Training, recorder: Recorder | None, step: int) -> None:
+    """Measure the averaged refiner; lambda and the length of the run follow, in all processes alike."""
+    found = None if recorder is None else recorder.validate(run, step)
+    found = run.world.from_main(found)
+    if found is None:
+        return
+    run.regularization.observe(found.lost)
+    if run.length.observe(step, found.share_left) and recorder is not None:
+        recorder.extended(run, step)
 
 
 def _due(step: int, last: int, every: int) -> bool:

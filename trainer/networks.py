@@ -119,15 +119,15 @@ def _wide(config: TrainConfig, channels: int) -> LocalDiscriminator | None:
     return LocalDiscriminator(discriminator_config(config, channels).model_copy(update=layers))
 
 
-def set_learning_rates(networks: Networks, config: TrainConfig, step: int, pace: float = 1.0) -> None:
+def set_learning_rates(
+    networks: Networks, config: TrainConfig, step: int, *, share: float = 1.0, pace: float = 1.0
+) -> None:
     """Give every optimiser the rate of `step` (0 is the first step of Algorithm 1); all but R have D's.
 
-    `pace` is a factor on that of R alone.
+    `share` is what the fall at the end of a run leaves of it, `pace` a factor on that of R alone.
     """
     dropped = 0 < config.learning_rate_drop_step <= step
-    factor = config.learning_rate_drop_factor if dropped else 1.0
-    if config.learning_rate_decay_share:
-        factor *= min(1.0, (config.steps - step) / (config.learning_rate_decay_share * config.steps))
+    factor = share * (config.learning_rate_drop_factor if dropped else 1.0)
     for optimiser, rate in (
         (networks.refiner_optimiser, config.refiner_learning_rate * pace),
         (networks.discriminator_optimiser, config.discriminator_learning_rate),

@@ -107,8 +107,16 @@ class Recorder:
             f"lambda {run.regularization.weight:.3g}{pace}{wide}{'' if kept is None else f', {kept}'}"
         )
         beyond = found.beyond if kept is None else {**found.beyond, "drifting_labels": kept.drifting}
-        self._tell(run.alarms.observe_validation(step, beyond), run)
+        self._tell(run.alarms.observe_validation(step, beyond, last=step == run.length.last), run)
         return found
+
+    def extended(self, run: Training, step: int) -> None:
+        """Say that the run has become longer."""
+        self._write({"iteration": run.clock.iteration, "step": step, "last_step": run.length.last})
+        self._console.say(
+            f"step {step}: refiners are still far from real: {run.length.last} steps instead of "
+            f"{run.config.steps}"
+        )
 
     def checkpoint(self, run: Training) -> None:
         """Save the run; the caller has checked that it is finite."""

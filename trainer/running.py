@@ -107,7 +107,7 @@ def _restore(run: Training, folder: RunFolder) -> None:
     if checkpoint is not None:
         with fitting(checkpoint):
             run.load_state_dict(checkpoint.state)
-    if run.clock.step > run.config.steps:
+    if run.clock.step > run.length.last:
         raise ConfigError(
             f"--steps {run.config.steps}: {folder.path} has already made {run.clock.step} steps; ask for more"
         )

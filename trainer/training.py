@@ -24,6 +24,7 @@ from trainer.ema import Ema
 from trainer.errors import ConfigError
 from trainer.hardware import Hardware
 from trainer.labels.task import Lesson
+from trainer.length import Length
 from trainer.meters import Meters
 from trainer.networks import Networks, build_networks
 from trainer.pace import Pace
@@ -90,6 +91,7 @@ class Training:
     objective: Objective
     regularization: Regularization
     pace: Pace
+    length: Length
     streams: Streams
     history: HistoryBuffer | None
     ema: Ema
@@ -146,6 +148,7 @@ class Training:
             "alarms": dict(self.alarms.state_dict()),
             "regularization": self.regularization.state_dict(),
             "pace": self.pace.state_dict(),
+            "length": self.length.state_dict(),
             "chosen": None if self.validator is None else self.validator.state_dict(),
             "clock": asdict(self.clock),
             "random": random_state(),
@@ -178,6 +181,7 @@ class Training:
         self.alarms.load_state_dict(state["alarms"])
         self.regularization.load_state_dict(state["regularization"])
         self.pace.load_state_dict(state.get("pace"))
+        self.length.load_state_dict(state.get("length"))
         if self.validator is not None:
             self.validator.load_state_dict(state.get("chosen"))
         for name, value in state["clock"].items():
@@ -219,6 +223,9 @@ def build_training(
         say=Say(Told.of(device)),
         regularization=Regularization.of(config.self_regularization_weight, config.preservation_budget),
         pace=Pace(config.refiner_pace_limit, Told.of(device)),
+        length=Length.of(
+            config.steps, config.steps_limit, config.learning_rate_decay_share, config.validate_every
+        ),
         streams=_streams(config, data, world, device),
         history=_history(config),
         ema=ema,

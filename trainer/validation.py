@@ -34,6 +34,8 @@ SLACK = 1.5
 """A refiner this many times further from real than the nearest of its run is not sound."""
 SMALLEST_PX = 16
 """Smaller images have no patches to compare; the last refiner is handed over."""
+_CIRCUMSTANCES = ("colours_count", "unrefined")
+"""Of a validation: the same for every refiner of a run."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,13 @@ class Validation:
     """Coloured regions whose colours cannot be told from those of others any more."""
     colours_count: bool = True
     """Whether those are lost content; not where labels tell what matters."""
+    unrefined: float = math.inf
+    """Distance of the synthetic patches to the real ones, in the same units."""
+
+    @property
+    def share_left(self) -> float:
+        """Its distance to real as a share of that of the synthetic images."""
+        return self.sliced_wasserstein / self.unrefined if self.unrefined > 0 else 1.0
 
     @property
     def lost(self) -> float:
@@ -59,7 +68,7 @@ class Validation:
     @property
     def numbers(self) -> dict[str, float]:
         """What was measured, by its name."""
-        return {name: value for name, value in asdict(self).items() if name != "colours_count"}
+        return {name: value for name, value in asdict(self).items() if name not in _CIRCUMSTANCES}
 
     @property
     def beyond(self) -> dict[str, bool]:
@@ -119,6 +128,7 @@ class Validator:
             kept.structure_kept["median"],
             kept.colours_lost_fraction or 0.0,
             self.colours_count,
+            self.unrefined,
         )
         if found.preserves:
             self.nearest = min(self.nearest, found.sliced_wasserstein)

@@ -77,6 +77,33 @@ def test_the_refiner_gets_faster_where_it_lags_and_goes_on_from_where_it_was(
         assert measured(run, name) == measured(at_once, name)
 
 
+def test_a_run_that_is_far_from_real_gets_longer_and_goes_on_from_where_it_was(
+    images: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("trainer.length.EARLIEST", 6)
+    monkeypatch.setattr("trainer.length.FAR", -10.0)  # whatever is measured, it is far
+    asked = {"steps": 12, "learning_rate_decay_share": 0.5, "checkpoint_every": 20}
+    assert len(measured(fit(images, **asked, steps_limit=0), "sliced_wasserstein")) == 4
+    run = fit(images, **asked, steps_limit=17)
+    assert "still far from real: 17 steps instead of 12" in " ".join(capsys.readouterr().err.split())
+    steps = [json.loads(line)["step"] for line in run.metrics.read_text().splitlines() if "valid" in line]
+    assert steps == [3, 6, 9, 12, 15, 17]
+    with pytest.raises(SystemExit, match="1"):
+        main(["resume", str(run.path), "--steps", "16"])
+    assert "has already made 17 steps" in capsys.readouterr().err
+
+    def crash(*_: object) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("trainer.recorder.Recorder.grid", crash)
+        with pytest.raises(ZeroDivisionError):
+            fit(images, **{**asked, "steps_limit": 17, "checkpoint_every": 10, "grid_every": 12})
+    broken = RunFolder(max((images.parent / "runs").iterdir()))
+    main(["resume", str(broken.path)])
+    assert measured(broken, "sliced_wasserstein") == measured(run, "sliced_wasserstein")
+
+
 def test_the_log_says_how_much_say_larger_patches_have(
     images: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -94,7 +121,7 @@ def test_the_pace_is_a_factor_on_the_rate_of_the_refiner_alone(images: Path) -> 
     given = {"synthetic": f"{images}:synthetic", "real": f"{images}:real"}
     config = resolve({**given, "refiner_learning_rate": 0.002, "discriminator_learning_rate": 0.003})
     networks = build_networks(config, 1, torch.device("cpu"))
-    set_learning_rates(networks, config, 0, 1.7)
+    set_learning_rates(networks, config, 0, pace=1.7)
     rates = [
         optimiser.param_groups[0]["lr"]
         for optimiser in (networks.refiner_optimiser, networks.discriminator_optimiser)

@@ -31,26 +31,26 @@ def test_a_healthy_run_is_left_in_peace() -> None:
 
 def test_content_that_goes_on_being_lost_is_told_once() -> None:
     alarms = Alarms(1000)
-    assert alarms.observe_validation(200, ERASING) == []
-    assert alarms.observe_validation(400, SOUND) == []
-    assert alarms.observe_validation(500, ERASING) == []
-    (told,) = alarms.observe_validation(800, ERASING)
+    assert alarms.observe_validation(200, ERASING, last=False) == []
+    assert alarms.observe_validation(400, SOUND, last=False) == []
+    assert alarms.observe_validation(500, ERASING, last=False) == []
+    (told,) = alarms.observe_validation(800, ERASING, last=False)
     assert (told.name, told.step) == ("erased_content", 800)
     assert "content is being erased" in told.sentence
-    assert alarms.observe_validation(900, ERASING) == []
+    assert alarms.observe_validation(900, ERASING, last=False) == []
     assert [alarm.name for alarm in alarms.told()] == ["erased_content"]
 
 
 def test_content_lost_at_the_end_is_told() -> None:
-    assert [alarm.step for alarm in Alarms(1000).observe_validation(1000, ERASING)] == [1000]
+    assert [alarm.step for alarm in Alarms(1000).observe_validation(1000, ERASING, last=True)] == [1000]
 
 
 def test_lost_colours_have_an_alarm_of_their_own() -> None:
     alarms = Alarms(1000)
     both = {"erased_content": True, "lost_colours": True}
-    assert alarms.observe_validation(500, both) == []
-    assert alarms.observe_validation(600, {**both, "erased_content": False}) == []
-    (told,) = alarms.observe_validation(800, both)
+    assert alarms.observe_validation(500, both, last=False) == []
+    assert alarms.observe_validation(600, {**both, "erased_content": False}, last=False) == []
+    (told,) = alarms.observe_validation(800, both, last=False)
     assert told.name == "lost_colours"
     assert "colours" in told.sentence
 

@@ -17,8 +17,9 @@ pytestmark = pytest.mark.train
 
 
 def run_at(iteration: int) -> Any:
-    config = SimpleNamespace(warmup_refiner_steps=0, warmup_discriminator_steps=100, steps=3000)
-    return SimpleNamespace(config=config, clock=SimpleNamespace(iteration=iteration))
+    config = SimpleNamespace(warmup_refiner_steps=0, warmup_discriminator_steps=100)
+    length = SimpleNamespace(last=3000)
+    return SimpleNamespace(config=config, length=length, clock=SimpleNamespace(iteration=iteration))
 
 
 def test_the_time_left_is_told_from_the_steps_of_training_alone(monkeypatch: pytest.MonkeyPatch) -> None:

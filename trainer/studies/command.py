@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from trainer.config import TrainConfig
 from trainer.errors import ConfigError
-from trainer.options import resolve
+from trainer.options import resolve, validate
 from trainer.studies.definitions import Study
 from trainer.studies.study import OURS, Request, run_study
 
@@ -32,13 +33,18 @@ def run(asked: Asked, settings: Mapping[str, object], config_file: Path | None) 
             )
     request = Request(
         study=asked.study,
-        base=resolve(settings, config_file),
+        base=_of_one_length(resolve(settings, config_file)),
         seeds=_seeds(asked.seeds),
         out=asked.out or Path("studies") / asked.study.name,
         task=asked.task,
         command=asked.command,
     )
     run_study(request)
+
+
+def _of_one_length(base: TrainConfig) -> TrainConfig:
+    """Variants are compared after the same number of steps."""
+    return validate({**base.model_dump(), "steps_limit": 0})
 
 
 def _seeds(text: str) -> tuple[int, ...]:
