@@ -221,6 +221,6 @@ def _other_content(realism: Realism) -> str | None:
     return (
         "what the images show differs: a judge that sees only what is lighter or darker than its "
         f"surroundings, {CELL_PX} px to a cell, tells {layout.mean:.1%} of the refined images from real "
-        "ones; no refiner that keeps labels may mend that, a simulator can: shapes, sizes, places and "
-        "clutter of the real images, as often as there"
+        "ones; haze and specks a refiner can learn in a longer training, but shapes, sizes, places and "
+        "clutter, as often as in the real images, are the simulator's to mend"
     )

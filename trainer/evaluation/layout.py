@@ -1,10 +1,10 @@
 """Owns what images show where, without their looks: what is lighter, or darker, than its surroundings.
 
 What a judge of pixels tells of refined images may be looks, which a refiner can still learn, or content:
-other shapes, sizes, places, clutter, which a refiner that keeps labels must leave as they are and only the
-simulator can mend. So judges are asked a second time, with nothing but three levels on a coarse grid to go
-by, those of the psi that forgives exposure, contrast, light that falls off, a slight blur and grain: of such
-changes alone they tell at most 59 %, on three sets (EXPERIMENTS.md).
+other shapes, sizes, places, clutter, most of which a refiner that keeps labels must leave as they are, and
+only the simulator can mend. So judges are asked a second time, with nothing but three levels on a coarse
+grid to go by, those of the psi that forgives exposure, contrast, light that falls off, a slight blur and
+grain: of such changes alone they tell at most 59 %, on three sets (EXPERIMENTS.md).
 """
 
 import numpy as np
