@@ -142,6 +142,16 @@ def test_without_a_task_the_page_says_what_was_not_measured(make_report: MakeRep
     assert "nan" not in said
 
 
+def test_images_too_small_for_a_layout_have_no_chart_of_it(make_report: MakeReport) -> None:
+    report = make_report()
+    assert "Judge of layout" in render(report, pictures(report))
+    frame = report.realities
+    ends = {name: dataclasses.replace(getattr(frame, name), layout=None) for name in ("floor", "start")}
+    refined = dataclasses.replace(report.candidates[0].realism, layout=None)
+    small = make_report({"realism": refined}, realities=dataclasses.replace(frame, **ends))
+    assert "Judge of layout" not in render(small, pictures(small))
+
+
 def test_several_refiners_share_the_frame_and_have_their_own_columns(make_report: MakeReport) -> None:
     report = make_report({"name": "one"}, {"name": "other"})
     tags = read(render(report, pictures(report)))

@@ -18,7 +18,7 @@ from trainer.evaluation.results import (
 SATURATED = 0.98
 """Balanced accuracy from which the judge no longer says how far refined images are from real ones."""
 OTHER_CONTENT = 0.65
-"""The same for judges of layout, from which the sets differ in what they show; looks alone reach 0.59."""
+"""Lower end of that of judges of layout from which the sets differ in what they show."""
 SAME_JUDGE = 0.01
 """The judge's accuracy must fall by more than this from start to refined."""
 MOST_LOST = 0.05

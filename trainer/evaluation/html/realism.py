@@ -73,12 +73,16 @@ def _bars(report: Report, title: str, meaning: str, pick: Callable[[Realism], Es
 
 
 def _layout(report: Report) -> str:
-    frame = report.realities
-    seen = [frame.floor, frame.start, *(candidate.realism for candidate in report.candidates)]
-    if any(realism.layout is None for realism in seen):
+    """Nothing where the images are too small to have one."""
+
+    def told(realism: Realism) -> Estimate:
+        assert realism.layout is not None
+        return realism.layout
+
+    if report.realities.floor.layout is None:
         return ""
     meaning = "the same, of judges that see only what is lighter or darker where: content, not looks"
-    return _bars(report, "Judge of layout", meaning, lambda r: r.layout or r.judge, "%")
+    return _bars(report, "Judge of layout", meaning, told, "%")
 
 
 def _row(name: str, colour: str, estimate: Estimate, unit: str) -> Row:
