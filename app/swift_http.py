@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Receive, Scope
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from app.bounded_http import BoundedHttpProtocol
 
-Later = Callable[[], Awaitable[Response]]
-Begun = Response | Later | None
-"""The answer to a whole request, or what will give it, or None: it is left to the application."""
+
+class Owed(Protocol):
+    """An answer that comes later, without a task that waits for it."""
+
+    def then(self, tell: Callable[[Response], None]) -> None:
+        """Call `tell` with it once it is there."""
+        ...
+
+    def give_up(self) -> None:
+        """The client has hung up: nothing shall be told any more."""
+        ...
+
+
+Begun = Response | Owed | None
+"""The answer to a whole request, or what owes it, or None: it is left to the application."""
 Begin = Callable[[Scope, Receive, bytes, Callable[[Begun], None]], None]
 """Begins a whole request, and tells how, at once or soon; nothing else of its connection begins before."""
 
@@ -38,6 +50,8 @@ class SwiftHttpProtocol(BoundedHttpProtocol):
         self._begin = begin
         self._parsing = False
         self._parsed: tuple[RequestResponseCycle, Any] | None = None
+        self._owed: Owed | None = None
+        self._lost = False
         self._forwarded = ProxyHeadersMiddleware(_nothing, self.config.forwarded_allow_ips)
 
     def data_received(self, data: bytes) -> None:
@@ -50,6 +64,14 @@ class SwiftHttpProtocol(BoundedHttpProtocol):
             if self._parsed is not None:
                 parsed, self._parsed = self._parsed, None
                 self._begin_parsed(*parsed)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Give up what is owed to the client."""
+        super().connection_lost(exc)
+        self._lost = True
+        owed, self._owed = self._owed, None
+        if owed is not None:
+            owed.give_up()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         """Begin a request; uvicorn calls it when the headers are complete and the one before is answered."""
@@ -75,13 +97,22 @@ class SwiftHttpProtocol(BoundedHttpProtocol):
         if begun is None:
             super()._start_asgi_task(cycle, app)
         elif isinstance(begun, Response):
-            if self._can_be_written(cycle, begun):
-                self._write(cycle, begun)
-            else:
-                super()._start_asgi_task(cycle, begun)  # type: ignore[arg-type]  # as uvicorn calls it
+            self._answer(cycle, begun)
+        elif self._lost:
+            begun.give_up()
         else:
-            later: Any = self._awaiting(cycle, begun)
-            super()._start_asgi_task(cycle, later)
+            self._owed = begun
+            begun.then(partial(self._pay, cycle))
+
+    def _pay(self, cycle: RequestResponseCycle, response: Response) -> None:
+        self._owed = None
+        self._answer(cycle, response)
+
+    def _answer(self, cycle: RequestResponseCycle, response: Response) -> None:
+        if self._can_be_written(cycle, response):
+            self._write(cycle, response)
+        else:
+            super()._start_asgi_task(cycle, response)  # type: ignore[arg-type]  # as uvicorn calls it
 
     def _is_plain(self, cycle: RequestResponseCycle) -> bool:
         """Whether the whole request is here, and nothing keeps its answer from being written."""
@@ -93,20 +124,6 @@ class SwiftHttpProtocol(BoundedHttpProtocol):
             or self.flow.write_paused
             or self.transport.is_closing()
         )
-
-    def _awaiting(
-        self, cycle: RequestResponseCycle, later: Later
-    ) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
-        """An ASGI application that writes what it awaits."""
-
-        async def application(scope: Scope, receive: Receive, send: Send) -> None:
-            response = await later()
-            if self._can_be_written(cycle, response):
-                self._write(cycle, response)
-            else:
-                await response(scope, receive, send)
-
-        return application
 
     def _can_be_written(self, cycle: RequestResponseCycle, response: Response) -> bool:
         """Whether nobody must be waited for, and uvicorn would not look twice at the answer."""

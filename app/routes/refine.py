@@ -134,9 +134,14 @@ async def in_time(services: Services, answering: Awaitable[Response]) -> Respons
         async with asyncio.timeout(timeout_s):
             return await answering
     except TimeoutError:
-        raise RequestTimeout(f"The request was not answered within {timeout_s:g} s.") from None
+        raise too_late(services.settings) from None
     except ClientDisconnect:
         return Response(status_code=CLIENT_CLOSED_REQUEST)
+
+
+def too_late(settings: Settings) -> RequestTimeout:
+    """What is said when a request's time is over."""
+    return RequestTimeout(f"The request was not answered within {settings.request_timeout_s:g} s.")
 
 
 async def _answer(

@@ -40,16 +40,20 @@ class Share:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._room.give_back(self.held)
-        self.held = 0
+        self.give_back()
 
     def take(self, amount: int) -> None:
         """Hold so much more. Raises EngineBusy at once when there is no room, never waits."""
         self._room.take(amount)
         self.held += amount
 
+    def give_back(self) -> None:
+        """Hold nothing any more."""
+        self._room.give_back(self.held)
+        self.held = 0
+
     def moved(self) -> Share:
-        """All of it in another share, whose block may end later than this one's."""
+        """All of it in another share, that lasts until it is given back."""
         other = Share(self._room)
         other.held, self.held = self.held, 0
         return other

@@ -5,11 +5,10 @@ Whatever is unusual about a request is left to the long way, which begins at its
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import partial
 
 from fastapi import Request
 from fastapi.routing import APIRoute
@@ -24,29 +23,29 @@ from app.refinement import ImageJob, Prepared, decoded, encode_variant, is_trifl
 from app.refining.images import bytes_to_open, opened, upright_size
 from app.refining.session import Pixels
 from app.routes.access import report
-from app.routes.disconnection import unless_disconnected
 from app.routes.forms import RefineForm, form_of, part_limits
 from app.routes.negotiation import read_accept
+from app.routes.owed import Arrivals, Owed
 from app.routes.problems import ProblemAnswer
 from app.routes.refine import (
+    CLIENT_CLOSED_REQUEST,
     READING_JSON_TAKES,
     SHORT_BYTES,
     Call,
     Rooms,
     answer_of,
-    in_time,
     most_pixels_at_once,
+    too_late,
     understand,
 )
 from app.routes.room import Share
 from app.routes.simple_form import read_simple
 from app.routes.together import Steps, Together
 from app.services import Services
-from app.trifle import Begun, infer_trifle
+from app.trifle import infer_trifle
 
-Later = Callable[[], Awaitable[Response]]
-"""To be called once, in a task."""
-Done = Callable[[Response | Later | None], None]
+Begun = Response | Owed | None
+Done = Callable[[Begun], None]
 _MOST_TURNS = 256
 """More steps than all that go side by side have left."""
 
@@ -77,21 +76,23 @@ class WholeRequests:
     def __init__(
         self, services: Services, rooms: Rooms, route: APIRoute, metrics: Metrics, problem: ProblemAnswer
     ) -> None:
+        self.settings = services.settings
         self._services = services
         self._rooms = rooms
         self._route = route
         self._methods = frozenset(route.methods or ())
         self._metrics = metrics
-        self._problem = problem
-        self._limits = part_limits(services.settings)
-        self._most_bytes = min(SHORT_BYTES, services.settings.max_upload_bytes)
+        self.problem = problem
+        self._limits = part_limits(self.settings)
+        self._most_bytes = min(SHORT_BYTES, self.settings.max_upload_bytes)
         self._together = Together()
+        self._arrivals = Arrivals(self._together)
 
     def begin(self, scope: Scope, receive: Receive, body: bytes, done: Done) -> None:
         """Tell `done` the answer; or what gives it in a while; or None: the long way is to be gone.
 
-        With None, nothing was done. scope and receive are those of ASGI; receive tells when the client hangs
-        up. Tells it at once, or in the next turn of the event loop.
+        With None, nothing was done. What gives it is to be asked for it, or given up. scope and receive are
+        those of ASGI. Tells it at once, or in the next turn of the event loop.
         """
         fits = len(body) <= self._most_bytes and not scope["query_string"]
         if not (fits and scope["path"] == self._route.path and scope["method"] in self._methods):
@@ -106,9 +107,7 @@ class WholeRequests:
         begun = self._begun(Request(scope, receive), body, bytes_held, time.monotonic())
         self._together.begin(begun, done)
 
-    def _begun(
-        self, request: Request, body: bytes, bytes_held: Share, started_s: float
-    ) -> Steps[Response | Later | None]:
+    def _begun(self, request: Request, body: bytes, bytes_held: Share, started_s: float) -> Steps[Begun]:
         with bytes_held, self._rooms.pixels.share() as pixels_held:
             try:
                 small = self._read(request.scope, body, started_s)
@@ -117,10 +116,10 @@ class WholeRequests:
                 yield
                 begun = yield from self._refine(small, request, bytes_held, pixels_held)
             except Exception as error:  # noqa: BLE001 (as `problems.LastResort`)
-                begun = self._problem(request, error)
+                begun = self.problem(request, error)
         if isinstance(begun, Response):
-            return self._reported(request, begun, started_s)
-        return begun and partial(self._later, begun, request, started_s)
+            self.report(request, begun.status_code, len(begun.body), started_s)
+        return begun
 
     def _read(self, scope: Scope, body: bytes, started_s: float) -> _Small | None:
         """The form, if it is one of those that every client library writes, with one image."""
@@ -143,10 +142,8 @@ class WholeRequests:
             return None
         return _Small(form, ", ".join(accepted), started_s, time.monotonic())
 
-    def _refine(
-        self, small: _Small, request: Request, bytes_held: Share, pixels_held: Share
-    ) -> Steps[Response | Later | None]:
-        settings = self._services.settings
+    def _refine(self, small: _Small, request: Request, bytes_held: Share, pixels_held: Share) -> Steps[Begun]:
+        settings = self.settings
         acceptance = read_accept(small.accept)
         deadline_s = small.started_s + settings.request_timeout_s
         call = understand(small.form, acceptance, self._services, deadline_s)
@@ -164,13 +161,14 @@ class WholeRequests:
         work = _Work(small, call, job, decoded(job, settings.max_pixels))
         yield
         pixels = infer_trifle(self._services, job, work.prepared)
-        if isinstance(pixels, Begun):
-            held = (bytes_held.moved(), pixels_held.moved())
-            return partial(self._finished_later, work, pixels, request, held)
+        if isinstance(pixels, Future):
+            ending = _Ending(self, work, request, (bytes_held.moved(), pixels_held.moved()))
+            return Owed(pixels, ending, self._arrivals, deadline_s - time.monotonic())
         yield
-        return (yield from self._finished(work, pixels))
+        return (yield from self.finished(work, pixels))
 
-    def _finished(self, work: _Work, pixels: Pixels) -> Steps[Response]:
+    def finished(self, work: _Work, pixels: Pixels) -> Steps[Response]:
+        """The steps from refined pixels to the answer. Raises what judging and encoding does."""
         decision = judge(work.job, work.prepared, pixels)
         yield
         refined = encode_variant(work.job, work.prepared, 0, decision)
@@ -179,49 +177,40 @@ class WholeRequests:
         self._metrics.count_image(work.call.model.name, refined.verdict)
         return response
 
-    async def _finished_later(
-        self, work: _Work, begun: Begun, request: Request, held: tuple[Share, Share]
-    ) -> Response:
-        with held[0], held[1]:
-            return await unless_disconnected(request, self._awaited(work, begun, request))
-
-    async def _awaited(self, work: _Work, begun: Begun, request: Request) -> Response:
-        pixels = await begun.pixels()
-        answered: asyncio.Future[Response | None] = asyncio.get_running_loop().create_future()
-
-        def finished() -> Steps[Response]:
-            try:
-                return (yield from self._finished(work, pixels))
-            except Exception as error:  # noqa: BLE001 (as `problems.LastResort`)
-                return self._problem(request, error)
-
-        def done(response: Response | None) -> None:
-            if not answered.done():
-                answered.set_result(response)
-
-        self._together.begin(finished(), done)
-        response = await answered
-        assert response is not None, "it answers also what fails"
-        return response
-
-    async def _later(self, finish: Later, request: Request, started_s: float) -> Response:
-        try:
-            response = await in_time(self._services, finish())
-        except Exception as error:  # noqa: BLE001 (as `problems.LastResort`)
-            response = self._problem(request, error)
-        except BaseException:
-            self._report(request, 500, 0, started_s)
-            raise
-        return self._reported(request, response, started_s)
-
-    def _reported(self, request: Request, response: Response, started_s: float) -> Response:
-        self._report(request, response.status_code, len(response.body), started_s)
-        return response
-
-    def _report(self, request: Request, status: int, sent_bytes: int, started_s: float) -> None:
+    def report(self, request: Request, status: int, sent_bytes: int, started_s: float) -> None:
+        """Count a request that is over, and write its line; the start is of `time.monotonic`."""
         request.scope["route"] = self._route
         took_s = time.monotonic() - started_s
         report(self._metrics.count_request, request.scope, status, sent_bytes, took_s)
+
+
+class _Ending:
+    """How a request ends whose image waits for the engine; it holds its room until then."""
+
+    def __init__(
+        self, whole: WholeRequests, work: _Work, request: Request, held: tuple[Share, Share]
+    ) -> None:
+        self._whole = whole
+        self._work = work
+        self._request = request
+        self._held = held
+
+    def finished(self, inference: Future[Pixels]) -> Steps[Response]:
+        try:
+            return (yield from self._whole.finished(self._work, inference.result()))
+        except Exception as error:  # noqa: BLE001 (as `problems.LastResort`)
+            return self._whole.problem(self._request, error)
+
+    def expired(self) -> Response:
+        return self._whole.problem(self._request, too_late(self._whole.settings))
+
+    def ended(self, response: Response | None) -> None:
+        for share in self._held:
+            share.give_back()
+        status, sent_bytes = (
+            (CLIENT_CLOSED_REQUEST, 0) if response is None else (response.status_code, len(response.body))
+        )
+        self._whole.report(self._request, status, sent_bytes, self._work.small.started_s)
 
 
 def _taken(share: Share, amount: int) -> Steps[None]:
