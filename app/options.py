@@ -85,7 +85,11 @@ class _Limits(_Options):
     """When structure counts as preserved."""
 
     max_shift_px: float = Field(
-        default=_DEFAULTS.max_shift_px, ge=0, le=1e4, description="Farthest that structure may move, in px."
+        default=_DEFAULTS.max_shift_px,
+        ge=0,
+        le=1e4,
+        description="Farthest that structure may move, in px; "
+        "what moves by more than 4 (as many times more as a region is longer than 96) counts as lost.",
     )
     min_structure_kept: float = Field(
         default=_DEFAULTS.min_structure_kept, ge=0, le=1, description="Least share of structure to be left."
@@ -143,7 +147,7 @@ class _Refinement(_Options):
     )
     variants: int = Field(default=1, ge=1, description="Refinements per image, for models that take noise.")
     lock: Annotated[tuple[Lock, ...], Field(max_length=MAX_LOCKS), FailFast()] = Field(
-        default=(), description="Regions whose pixels stay bit-identical."
+        default=(), description="Regions whose pixels stay bit-identical, in a format without losses."
     )
     output: Output = Output()
 

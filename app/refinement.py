@@ -23,7 +23,7 @@ from app.preservation.verdict import Decision, Thresholds, Verdict, decide
 from app.refining.blending import blend
 from app.refining.codecs.container import Container
 from app.refining.colour import ModelInput, from_model, to_model
-from app.refining.encode import Encoded, encode
+from app.refining.encode import Encoded, encode, is_lossy
 from app.refining.images import DecodedImage, Pixels, bytes_to_open, decode
 from app.refining.models import ServedModel
 from app.services import Services
@@ -119,6 +119,18 @@ class Prepared:
     model_input: ModelInput
     noise_seeds: tuple[int, ...]
     locked: NDArray[np.bool_] | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Delivery:
+    """A blend, and what a reader sees of it: other pixels where its format has losses.
+
+    encoded: its bytes, where they had to be made for that.
+    """
+
+    pixels: Pixels
+    seen: Pixels
+    encoded: Encoded | None
 
 
 class ImageFailed(Exception):  # noqa: N818 (as in app.errors)
@@ -320,12 +332,11 @@ def finish_variant(job: ImageJob, prepared: Prepared, variant: int, refined: Pix
 
 
 def encode_variant(
-    job: ImageJob, prepared: Prepared, variant: int, decision: Decision[Pixels]
+    job: ImageJob, prepared: Prepared, variant: int, decision: Decision[Delivery]
 ) -> RefinedImage:
     """What was decided on, encoded. Raises the errors of encode."""
     decoded, options = prepared.decoded, job.options
-    written = job.output_format(decoded.format.lower())
-    encoded = encode(decoded, decision.picture, format=written, quality=options.output.quality)
+    encoded = decision.picture.encoded or _encoded(job, prepared, decision.picture.pixels)
     return RefinedImage(
         index=job.index,
         filename=job.filename,
@@ -341,28 +352,51 @@ def encode_variant(
         verdict=decision.verdict,
         preservation=_preservation(job, decision.drifts),
         problems=job.geometry.problems if job.geometry else (),
-        notes=_notes(job, prepared, encoded),
+        notes=_notes(job, prepared, encoded, decision),
         data=encoded.data,
     )
 
 
-def judge(job: ImageJob, prepared: Prepared, refined: Pixels) -> Decision[Pixels]:
-    """The blend at the strength asked for, or what the thresholds make of it. Raises RequestTimeout."""
-    original, limits = prepared.decoded.pixels, job.options.thresholds
-    refined = from_model(prepared.decoded, prepared.model_input, refined)
-    shapes = _shapes(job)
+def judge(job: ImageJob, prepared: Prepared, refined: Pixels) -> Decision[Delivery]:
+    """The blend at the strength asked for, or what the thresholds make of it, as its reader will see it.
 
-    def drifts_of(picture: Pixels) -> Sequence[Drift]:
+    Raises RequestTimeout and the errors of encode.
+    """
+    decoded, shapes = prepared.decoded, _shapes(job)
+    refined = from_model(decoded, prepared.model_input, refined)
+    lossy = bool(shapes) and is_lossy(
+        decoded, format=_written(job, decoded), quality=job.options.output.quality
+    )
+
+    def delivery_at(strength: float) -> Delivery:
+        pixels = blend(decoded.pixels, refined, strength, prepared.locked)
+        if not lossy:
+            return Delivery(pixels, pixels, None)
+        encoded = _encoded(job, prepared, pixels)
+        seen = decode(encoded.data, filename=decoded.filename, max_pixels=decoded.width * decoded.height)
+        return Delivery(pixels, seen.pixels, encoded)
+
+    def drifts_of(delivery: Delivery) -> Sequence[Drift]:
         _refuse_late(job)
-        return measure_pictures(original, picture, shapes) if shapes else ()
+        return measure_pictures(decoded.pixels, delivery.seen, shapes) if shapes else ()
 
     return decide(
-        lambda strength: blend(original, refined, strength, prepared.locked),
-        drifts_of,
-        job.options.strength,
-        Thresholds(limits.max_shift_px, limits.min_structure_kept, limits.min_least_kept),
-        limits.below,
+        delivery_at, drifts_of, job.options.strength, _thresholds(job), job.options.thresholds.below
     )
+
+
+def _thresholds(job: ImageJob) -> Thresholds:
+    limits = job.options.thresholds
+    return Thresholds(limits.max_shift_px, limits.min_structure_kept, limits.min_least_kept)
+
+
+def _encoded(job: ImageJob, prepared: Prepared, pixels: Pixels) -> Encoded:
+    decoded = prepared.decoded
+    return encode(decoded, pixels, format=_written(job, decoded), quality=job.options.output.quality)
+
+
+def _written(job: ImageJob, decoded: DecodedImage) -> str | None:
+    return job.output_format(decoded.format.lower())
 
 
 def _preservation(job: ImageJob, drifts: Sequence[Drift]) -> tuple[Preservation, ...] | None:
@@ -379,7 +413,9 @@ def _shapes(job: ImageJob) -> tuple[Shape, ...]:
     return job.geometry.shapes if job.geometry else ()
 
 
-def _notes(job: ImageJob, prepared: Prepared, encoded: Encoded) -> tuple[str, ...]:
+def _notes(
+    job: ImageJob, prepared: Prepared, encoded: Encoded, decision: Decision[Delivery]
+) -> tuple[str, ...]:
     shapes, lifted = _shapes(job), prepared.model_input.note
     unlocked = [
         f"No annotation of this image has the label {name!r}, so nothing is locked for it."
@@ -388,4 +424,21 @@ def _notes(job: ImageJob, prepared: Prepared, encoded: Encoded) -> tuple[str, ..
     sampled = (
         [f"Of {len(shapes)} annotations, {MAX_REGIONS} were measured."] if len(shapes) > MAX_REGIONS else []
     )
-    return (*([lifted] if lifted else []), *unlocked, *sampled, *encoded.notes)
+    losses = [] if encoded.lossless else _losses(job, prepared, encoded, decision)
+    return (*([lifted] if lifted else []), *unlocked, *sampled, *losses, *encoded.notes)
+
+
+def _losses(job: ImageJob, prepared: Prepared, encoded: Encoded, decision: Decision[Delivery]) -> list[str]:
+    """What a format with losses does to promises."""
+    name, notes = encoded.extension[1:], []
+    if prepared.locked is not None and prepared.locked.any():
+        notes.append(
+            f"Locked pixels went through {name}, which changes some by a few levels; png keeps every bit."
+        )
+    limits = _thresholds(job)
+    if decision.verdict == "kept_original" and not all(map(limits.hold_for, decision.drifts)):
+        notes.append(
+            f"Even unrefined, the image does not hold the thresholds as {name}; ask for a higher quality, "
+            "or png."
+        )
+    return notes

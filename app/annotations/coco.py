@@ -11,6 +11,8 @@ from app.annotations.rle import RleError
 from app.annotations.shapes import Collector, Mask, Point, add_shape, label_of, number, numbers, point_list
 
 NAME = "coco"
+_POSITIONS = "simtrue:positions"
+"""Of a part's annotations in the whole document."""
 
 
 def recognises(document: JsonValue) -> bool:
@@ -31,7 +33,11 @@ def read(document: JsonValue, matching: Matching) -> None:
     images = _images(document["images"], matching)
     annotations = document["annotations"]
     assert isinstance(annotations, list)
-    for source, annotation in enumerate(_objects(annotations)):
+    positions = _list(document.get(_POSITIONS))
+    for place, annotation in enumerate(_objects(annotations)):
+        source = positions[place] if place < len(positions) else place
+        if not isinstance(source, int):  # a stranger's key of this name
+            source = place
         if not isinstance(annotation, dict):
             matching.report(f"Annotation {source} is no object.")
             continue
@@ -58,18 +64,29 @@ def _objects(annotations: list[JsonValue]) -> Iterator[JsonValue]:
 
 
 def split(document: JsonValue) -> Iterator[tuple[str, JsonValue]]:
-    """A document of its own for every image with a file name: (that name, the document)."""
+    """A document of its own for every image with a file name: (that name, the document).
+
+    It says where its annotations stood.
+    """
     assert isinstance(document, dict)
-    annotations: dict[str, list[JsonValue]] = {}
-    for annotation in _list(document["annotations"]):
+    annotations: dict[str, list[tuple[int, JsonValue]]] = {}
+    for source, annotation in enumerate(_objects(_list(document["annotations"]))):
         if isinstance(annotation, dict):
-            annotations.setdefault(_id(annotation.get("image_id")), []).append(annotation)
+            annotations.setdefault(_id(annotation.get("image_id")), []).append((source, annotation))
     for entry in _list(document["images"]):
         if isinstance(entry, dict) and (name := _file_name(entry)) is not None:
             own = annotations.get(_id(entry.get("id")), [])
             # Its only image, whatever its folder: matched by being the only one.
             alone = {key: value for key, value in entry.items() if key not in FILE_KEYS}
-            yield name, {"images": [alone], "annotations": own, "categories": document.get("categories")}
+            yield (
+                name,
+                {
+                    "images": [alone],
+                    "annotations": [annotation for _, annotation in own],
+                    _POSITIONS: [source for source, _ in own],
+                    "categories": document.get("categories"),
+                },
+            )
 
 
 def strays(document: JsonValue) -> int:

@@ -23,13 +23,18 @@ MAX_VALUES = 2_000_000
 """Values of one document that are read: Python parses in one piece, while which no other thread runs."""
 
 
-def parse(document: bytes, *, what: str = "The annotations", most_values: int = MAX_VALUES) -> JsonValue:
+def parse(
+    document: bytes, *, what: str = "The annotations", most_values: int = MAX_VALUES, of_python: bool = False
+) -> JsonValue:
     """The value of a JSON document.
 
     Stricter than Python: no NaN or Infinity, no byte-order mark, UTF-8 only, no deeper than Python's parser
     goes (500 levels always pass). Integers too long to be counted with become floats (infinite ones where
-    they overflow). Raises InvalidJson, and BodyTooLarge beyond `most_values`.
+    they overflow). Raises InvalidJson, and BodyTooLarge beyond `most_values`. `of_python` takes what Python
+    and Windows write into files: NaN and Infinity become None, a byte-order mark is passed over.
     """
+    if of_python:
+        document = document.removeprefix(_BOM)
     if document.startswith(_BOM):
         raise InvalidJson(f"{what} start with a byte-order mark at byte 0; send plain UTF-8.")
     values = document.count(b",") + document.count(b"[") + document.count(b"{")  # those in strings, too
@@ -44,7 +49,7 @@ def parse(document: bytes, *, what: str = "The annotations", most_values: int = 
             f"{what} are not valid UTF-8: byte {error.start} is not part of a character."
         ) from error
     try:
-        return _loads(text)
+        return _loads(text, of_python=of_python)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise InvalidJson(f"{what} are not valid JSON: {error.msg} at {place}.") from error
@@ -60,21 +65,28 @@ class _ConstantError(Exception):
     """NaN, Infinity or -Infinity, which Python reads and JSON does not have."""
 
 
-def _loads(text: str) -> JsonValue:
+def _loads(text: str, *, of_python: bool) -> JsonValue:
+    constant = _none if of_python else _refuse_constant
     try:
-        value: JsonValue = _decode(text)
+        value: JsonValue = (_decode_of_python if of_python else _decode)(text)
     except json.JSONDecodeError:
         raise
     except ValueError:  # an integer of more digits than Python converts; the slow parser reads it
-        value = json.loads(text, parse_constant=_refuse_constant, parse_int=_integer)
+        value = json.loads(text, parse_constant=constant, parse_int=_integer)
     return value
+
+
+def _none(_: str) -> None:
+    return None
 
 
 def _refuse_constant(name: str) -> NoReturn:
     raise _ConstantError(name)
 
 
-_decode = json.JSONDecoder(parse_constant=_refuse_constant).decode  # `loads` would make one each time
+# `loads` would make one each time.
+_decode = json.JSONDecoder(parse_constant=_refuse_constant).decode
+_decode_of_python = json.JSONDecoder(parse_constant=_none).decode
 
 
 def _integer(digits: str) -> int | float:

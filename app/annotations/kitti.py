@@ -3,18 +3,25 @@ the box left, top, right, bottom in px of the image, counted from 0, and the obj
 
 from __future__ import annotations
 
+from itertools import islice
+
 from app.annotations.shapes import Collector, add_shape
 
 NAME = "kitti"
 COLUMNS = (15, 16)
+LINES_LOOKED_AT = 100
+"""To know the format by: one broken line does not hide the others."""
 UNLABELLED = "DontCare"
 """The class of regions in which nothing was labelled."""
 
 
 def recognises(text: str) -> bool:
-    """Whether the first line that is not empty has KITTI's columns, the first of them a word."""
-    first = next((line.split() for line in text.splitlines() if line.strip()), None)
-    return first is not None and len(first) in COLUMNS and not _is_number(first[0])
+    """Whether one of the first lines has KITTI's columns: a word, then numbers."""
+    lines = (line.split() for line in text.splitlines() if line.strip())
+    return any(
+        len(columns) in COLUMNS and not _is_number(columns[0]) and all(map(_is_number, columns[1:]))
+        for columns in islice(lines, LINES_LOOKED_AT)
+    )
 
 
 def read(text: str, into: Collector) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
@@ -16,16 +17,10 @@ class Matching:
 
     def __init__(self, images: Sequence[ImageRef]) -> None:
         self.collectors = [Collector(image) for image in images]
-        self._by_name: dict[str, int] = {}
-        self._by_base: dict[str, int] = {}
-        ambiguous = set()
-        for index, image in enumerate(images):
-            self._by_name.setdefault(image.filename, index)
-            base = _base(image.filename)
-            if self._by_base.setdefault(base, index) != index:
-                ambiguous.add(base)
-        for base in ambiguous:
-            del self._by_base[base]
+        names = [image.filename for image in images]
+        self._by_name = _unique(names)
+        self._by_base = _unique([_base(name) for name in names])
+        self._several = {name for name in names if name not in self._by_name}
         self._unmatched: dict[str, None] = {}
         self._problems: list[str] = []
 
@@ -36,24 +31,33 @@ class Matching:
         if not isinstance(filename, str):
             return None
         index = self._by_name.get(filename, self._by_base.get(_base(filename)))
-        if index is None:
+        if index is not None:
+            return self.collectors[index]
+        if filename in self._several:
+            self.report(f"Several images were sent as '{filename[:200]}', so it is not clear which is meant.")
+        else:
             self._unmatched.setdefault(filename[:200])
-            return None
-        return self.collectors[index]
+        return None
 
     def knows(self, filename: str) -> bool:
         """Whether an image was sent under this name (nothing is noted)."""
-        return filename in self._by_name or _base(filename) in self._by_base
+        return filename in self._by_name or filename in self._several or _base(filename) in self._by_base
 
     def only(self) -> Collector | None:
         """The one image of the request, if it has one."""
         return self.collectors[0] if len(self.collectors) == 1 else None
 
     def of_entry(self, entry: dict[str, JsonValue], position: int, entries: int) -> Collector | None:
-        """The image of one per-image entry: by its file name, else the only one, else by equal order."""
+        """The image of one per-image entry: by its file name, else the only one, else by equal order.
+
+        Of several that were sent under one name, the one at its place, if all are named in their order.
+        """
         for key in FILE_KEYS:
-            if isinstance(entry.get(key), str):
-                return self.named(entry[key])
+            if isinstance(name := entry.get(key), str):
+                if name in self._several and entries == len(self.collectors):
+                    there = self.collectors[position]
+                    return there if there.image.filename == name else self.named(name)
+                return self.named(name)
         if len(self.collectors) == 1:
             return self.collectors[0]
         if entries == len(self.collectors):
@@ -76,6 +80,12 @@ class Matching:
             *self._problems,
             f"Of the images that the annotations name, {len(names)} were not sent: {shown}.",
         )
+
+
+def _unique(names: Sequence[str]) -> dict[str, int]:
+    """The places of the names that stand there once."""
+    counts = Counter(names)
+    return {name: index for index, name in enumerate(names) if counts[name] == 1}
 
 
 def _base(filename: str) -> str:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from app.annotations.shapes import Collector, Point, add_shape
 
 NAME = "yolo"
+LINES_LOOKED_AT = 100
+"""To know the format by: one broken line does not hide the others."""
 MOST_NUMBERS = 100_000
 """Of one line; a longer one is no object."""
 
@@ -30,11 +32,13 @@ class YoloClasses:
 
 
 def recognises(text: str) -> bool:
-    """Whether the first line that is not empty is a class number and numbers enough for a box."""
-    first = next((line for line in text.splitlines() if line.strip()), None)
-    if first is None:
-        return True  # an image without objects
-    values = _numbers(first)
+    """Whether one of the first lines is a class number and numbers enough for a box, or all are empty."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    return not lines or any(map(_is_object, lines[:LINES_LOOKED_AT]))
+
+
+def _is_object(line: str) -> bool:
+    values = _numbers(line)
     return values is not None and len(values) >= 5 and values[0].is_integer() and values[0] >= 0
 
 

@@ -192,7 +192,7 @@ def _note_labels_beside(name: str, files: Files, pictures: PictureNames, index: 
     try:
         data = bounded(files, name, MOST_TEXT_BYTES)
         if mentions_other_pictures(data, PurePosixPath(name).stem):
-            _note_labels(name, parse(data), pictures, index, of_one=True)
+            _note_labels(name, parse(data, of_python=True), pictures, index, of_one=True)
     except (SimtrueError, OSError):
         return
 
@@ -286,7 +286,7 @@ def _split(name: str, data: bytes, pictures: PictureNames, index: AnnotationInde
     if name.lower().endswith(".xml"):
         root = xml_text.parse(data, what=base)
         return list(cvat.entries(root)) if cvat.recognises(root) else []
-    document = parse(data, what=base, most_values=MOST_SET_VALUES)
+    document = parse(data, what="its contents", most_values=MOST_SET_VALUES, of_python=True)
     parts: list[_Part] = []
     if coco.recognises(document):
         parts += coco.split(document)

@@ -59,7 +59,8 @@ class JsonBeside:
 
     def read(self, image: ImageRef, files: Files) -> ImageGeometry:
         """By whichever reader knows it."""
-        geometry = read_geometry(parse(bounded(files, self.name, MOST_TEXT_BYTES)), [image])
+        document = parse(bounded(files, self.name, MOST_TEXT_BYTES), of_python=True)
+        geometry = read_geometry(document, [image])
         (found,) = geometry.images
         return ImageGeometry(found.shapes, (*geometry.problems, *found.problems))
 
@@ -133,12 +134,14 @@ class PartOfSet:
         return ", ".join(self.names)
 
     def read(self, image: ImageRef, files: Files) -> ImageGeometry:  # noqa: ARG002 (it is all here)
-        """The shapes of all of them, one after the other, numbered on from document to document."""
+        """The shapes of all of them; of several documents they are numbered one after the other."""
+        if len(self.parts) == 1:
+            return _read_part(self.parts[0], image)
         collector = Collector(image)
         for part in self.parts:
             found = _read_part(part, image)
-            first = max((shape.source for shape in collector.shapes), default=-1) + 1
-            collector.shapes.extend(replace(shape, source=shape.source + first) for shape in found.shapes)
+            for shape in found.shapes:
+                collector.shapes.append(replace(shape, source=len(collector.shapes)))
             for problem in found.problems:
                 collector.report(problem)
         return collector.finish()

@@ -124,7 +124,8 @@ def renamed(name: str, output_format: str | None) -> str:
 
 
 def _planned(name: str, choice: Choice) -> PlannedFile:
-    if PurePosixPath(name).suffix.lower() not in FORMAT_OF_SUFFIX or _matches(name, choice.exclude):
+    path = PurePosixPath(name)
+    if path.suffix.lower() not in FORMAT_OF_SUFFIX or _matches(name, choice.exclude) or _is_of_macos(path):
         return PlannedFile("copy", name, name)
     if choice.include:
         if not _matches(name, choice.include):
@@ -132,6 +133,11 @@ def _planned(name: str, choice: Choice) -> PlannedFile:
     elif (reason := why_label_image(PurePosixPath(name))) is not None:
         return PlannedFile("copy", name, name, label_image=reason)
     return PlannedFile("refine", name, renamed(name, choice.output_format), choice.output_format)
+
+
+def _is_of_macos(path: PurePosixPath) -> bool:
+    """What macOS puts beside the files of others, under their names: no pictures."""
+    return path.name.startswith("._") or "__MACOSX" in path.parts
 
 
 def _unless_named_as_label(file: PlannedFile, index: AnnotationIndex) -> PlannedFile:

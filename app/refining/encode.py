@@ -73,6 +73,12 @@ def encode(decoded: DecodedImage, pixels: Pixels, *, format: str | None, quality
     )
 
 
+def is_lossy(decoded: DecodedImage, *, format: str | None, quality: int | None) -> bool:  # noqa: A002
+    """Whether changed pixels come out of encode() otherwise than they went in. Raises InvalidOptions."""
+    target = _target(format, decoded.format)
+    return not _is_lossless(target, _options(decoded, target, quality))
+
+
 def media_type(decoded: DecodedImage, format: str | None) -> str:  # noqa: A002
     """The media type that encode() will give for this output format. Raises InvalidOptions."""
     return _MEDIA_TYPES[_target(format, decoded.format)]

@@ -73,6 +73,8 @@ _CLOSE_PX = 0.05
 """A step this small is the last: what is left to go is a small share of it."""
 _SEARCHED_SIDE = 32
 """Samples along a side in the whole-pixel search; the band-passed picture is smooth enough to skip some."""
+_FARTHEST_PX = SEARCH_PX + 0.75
+"""Nothing is followed further; what would be has moved out of the search."""
 _TOO_LITTLE_TO_LOCATE = 0.2
 # Share of the mean gradient energy added in both directions: an edge does not move along itself.
 _STEADYING = 0.02
@@ -162,6 +164,8 @@ def measure_window(old: GreyImage, new: GreyImage, window: Window, index: int) -
         return Drift(index, None)
     start = _whole_pixels(reference, around.of(new))
     dx, dy, there = _displacement(old_around, new, window.coarse_px, start)
+    if max(abs(dx), abs(dy)) >= _FARTHEST_PX:
+        return Drift(index, 0.0, least_kept=0.0)  # wherever it is, it is not here
     gain = _product(there, reference) / energy
     kept = _kept(reference, energy, there, gain)
     least = least_kept(reference, there, gain, VISIBLE_LEVELS)
@@ -291,7 +295,7 @@ def _displacement(
     """
     columns = _columns(old_around)
     inverse = _inverse(columns)
-    (dx, dy), limit = start, SEARCH_PX + 0.75
+    dx, dy = start
     for _ in range(_MOST_STEPS):
         there = _BandPass(new.shape, coarse_px, dx, dy, 0).of(new)
         products = (columns @ there.ravel()).tolist()
@@ -299,7 +303,7 @@ def _displacement(
         if gain <= 0:
             return dx, dy, there
         step_x, step_y = (min(max(-moved / gain, -0.7), 0.7) for moved in (across, down))
-        dx, dy = (min(max(d + step, -limit), limit) for d, step in ((dx, step_x), (dy, step_y)))
+        dx, dy = (min(max(d + step, -_FARTHEST_PX), _FARTHEST_PX) for d, step in ((dx, step_x), (dy, step_y)))
         if math.hypot(step_x, step_y) < _CLOSE_PX:
             break
     return dx, dy, _BandPass(new.shape, coarse_px, dx, dy, 0).of(new)
