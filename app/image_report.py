@@ -5,8 +5,8 @@ from __future__ import annotations
 from pydantic import BaseModel, Field
 from pydantic_core import to_json
 
+from app.delivery import RefinedImage
 from app.preservation.verdict import Verdict
-from app.refinement import RefinedImage
 
 
 class PreservationReport(BaseModel):

@@ -3,33 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import ParamSpec, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from app.annotations.shapes import ImageGeometry, Shape
-from app.errors import InvalidOptions, RequestTimeout, SimtrueError
-from app.locks import lock_mask, unmatched_labels
+from app.delivery import ImageJob, Prepared, RefinedImage, finish_variant
+from app.errors import InvalidOptions, SimtrueError
+from app.locks import lock_mask
 from app.options import LockAnnotations, RefineOptions
 from app.pixel_budget import PixelBudget
-from app.preservation.verdict import Decision, Thresholds, Verdict, decide
-from app.refining.blending import blend
-from app.refining.codecs.container import Container
-from app.refining.colour import ModelInput, from_model, to_model
-from app.refining.encode import Encoded, encode, is_lossy
+from app.refining.colour import to_model
 from app.refining.images import DecodedImage, Pixels, bytes_to_open, decode
 from app.refining.models import ServedModel
 from app.services import Services
 from model.noise import seed_for_image
-from model.preservation.drift import MAX_REGIONS, Drift
-from model.preservation.pictures import measure_pictures
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -40,97 +29,6 @@ _TRIFLING_BYTES = 1 << 14
 _PIXELS_AS_DEAR_AS_A_REGION = 1 << 12
 _SWIFT_FORMATS = ("PNG", "JPEG", "BMP")
 _SWIFT_OUTPUTS = (None, "png", "jpeg", "bmp")
-
-
-@dataclass(frozen=True)
-class ImageJob:
-    """One image to refine.
-
-    index: its position in the request. pixels: height times width as its header claims. geometry: what its
-    annotations say, None without annotations. output_format: given the source's format (png, jpeg, …), the
-    one to write, None for the same. deadline_s: a moment of `time.monotonic`, None for never. background:
-    everything else goes first; the caller bounds how many such images are on their way. container: that of
-    `data`, when it is known already.
-    """
-
-    index: int
-    filename: str
-    data: bytes
-    pixels: int
-    geometry: ImageGeometry | None
-    model: ServedModel
-    options: RefineOptions
-    output_format: Callable[[str], str | None]
-    deadline_s: float | None
-    background: bool
-    container: Container | None = None
-
-    @property
-    def work_pixels(self) -> int:
-        """Pixels of all variants: what decoding and encoding it takes."""
-        return self.pixels * self.options.variants
-
-
-@dataclass(frozen=True)
-class Preservation:
-    """What became of the structure under one annotation.
-
-    annotation: its position in the document. box: x1, y1, x2, y2 in px of the upright image.
-    """
-
-    annotation: int
-    label: str | None
-    box: tuple[float, float, float, float]
-    drift: Drift
-
-
-@dataclass(frozen=True)
-class RefinedImage:
-    """One refined image, encoded, with everything that is reported about it.
-
-    strength_applied: below the one asked for when the image was softened. mode: Pillow's mode of `data`.
-    preservation: one entry per measured annotation, None without annotations.
-    problems: what is wrong with its annotations. notes: what else a careful reader should know.
-    """
-
-    index: int
-    filename: str
-    variant: int
-    seed: int
-    strength_applied: float
-    width: int
-    height: int
-    mode: str
-    media_type: str
-    extension: str
-    lossless: bool
-    verdict: Verdict
-    preservation: tuple[Preservation, ...] | None
-    problems: tuple[str, ...]
-    notes: tuple[str, ...]
-    data: bytes
-
-
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """A decoded image, how the model sees it, the noise of each variant, and what of it is locked."""
-
-    decoded: DecodedImage
-    model_input: ModelInput
-    noise_seeds: tuple[int, ...]
-    locked: NDArray[np.bool_] | None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Delivery:
-    """A blend, and what a reader sees of it: other pixels where its format has losses.
-
-    encoded: its bytes, where they had to be made for that.
-    """
-
-    pixels: Pixels
-    seen: Pixels
-    encoded: Encoded | None
 
 
 class ImageFailed(Exception):  # noqa: N818 (as in app.errors)
@@ -185,7 +83,7 @@ async def refine_together(
 def is_trifling(jobs: Sequence[ImageJob]) -> bool:
     """Whether decoding, measuring and encoding takes so little that the event loop need not be spared."""
     options, data_bytes = jobs[0].options, sum(bytes_to_open(job.data) for job in jobs)
-    work = sum(job.work_pixels + _PIXELS_AS_DEAR_AS_A_REGION * len(_shapes(job)) for job in jobs)
+    work = sum(job.work_pixels + _PIXELS_AS_DEAR_AS_A_REGION * len(job.shapes) for job in jobs)
     known = all(job.container is not None and job.container.format in _SWIFT_FORMATS for job in jobs)
     return (
         known
@@ -229,12 +127,6 @@ def refuse_impossible(options: RefineOptions, model: ServedModel, *, annotated: 
         raise InvalidOptions("The option lock names annotations, but the request has none.")
 
 
-def _refuse_late(job: ImageJob) -> None:
-    """End work that nobody waits for any more: a thread cannot be cancelled from outside."""
-    if job.deadline_s is not None and time.monotonic() >= job.deadline_s:
-        raise RequestTimeout("The deadline passed before the image was measured.")
-
-
 def decoded(job: ImageJob, max_pixels: int) -> Prepared:
     """The image of a job, ready for the engine. Raises the errors of decode, and InvalidOptions."""
     return prepare(
@@ -245,7 +137,7 @@ def decoded(job: ImageJob, max_pixels: int) -> Prepared:
 def prepare(job: ImageJob, decoded: DecodedImage) -> Prepared:
     """Make a decoded image ready for the engine."""
     card, options = job.model.card, job.options
-    locked = lock_mask(options.lock, _shapes(job), decoded.height, decoded.width)
+    locked = lock_mask(options.lock, job.shapes, decoded.height, decoded.width)
     seen = to_model(decoded, card.channels, card.bit_depth)
     seeds = tuple(options.seed_of(variant) for variant in range(options.variants))
     if card.noise.channels and not options.shared_look:
@@ -324,121 +216,3 @@ async def all_settled(futures: Sequence[Future[Pixels]]) -> None:
 
 def _has_failed(future: Future[Pixels]) -> bool:
     return future.cancelled() or future.exception() is not None
-
-
-def finish_variant(job: ImageJob, prepared: Prepared, variant: int, refined: Pixels) -> RefinedImage:
-    """One variant, blended, judged and encoded. Raises the errors of encode, and RequestTimeout."""
-    return encode_variant(job, prepared, variant, judge(job, prepared, refined))
-
-
-def encode_variant(
-    job: ImageJob, prepared: Prepared, variant: int, decision: Decision[Delivery]
-) -> RefinedImage:
-    """What was decided on, encoded. Raises the errors of encode."""
-    decoded, options = prepared.decoded, job.options
-    encoded = decision.picture.encoded or _encoded(job, prepared, decision.picture.pixels)
-    return RefinedImage(
-        index=job.index,
-        filename=job.filename,
-        variant=variant,
-        seed=options.seed_of(variant),
-        strength_applied=decision.strength,
-        width=decoded.width,
-        height=decoded.height,
-        mode=encoded.mode_out,
-        media_type=encoded.media_type,
-        extension=encoded.extension,
-        lossless=encoded.lossless,
-        verdict=decision.verdict,
-        preservation=_preservation(job, decision.drifts),
-        problems=job.geometry.problems if job.geometry else (),
-        notes=_notes(job, prepared, encoded, decision),
-        data=encoded.data,
-    )
-
-
-def judge(job: ImageJob, prepared: Prepared, refined: Pixels) -> Decision[Delivery]:
-    """The blend at the strength asked for, or what the thresholds make of it, as its reader will see it.
-
-    Raises RequestTimeout and the errors of encode.
-    """
-    decoded, shapes = prepared.decoded, _shapes(job)
-    refined = from_model(decoded, prepared.model_input, refined)
-    lossy = bool(shapes) and is_lossy(
-        decoded, format=_written(job, decoded), quality=job.options.output.quality
-    )
-
-    def delivery_at(strength: float) -> Delivery:
-        pixels = blend(decoded.pixels, refined, strength, prepared.locked)
-        if not lossy:
-            return Delivery(pixels, pixels, None)
-        encoded = _encoded(job, prepared, pixels)
-        seen = decode(encoded.data, filename=decoded.filename, max_pixels=decoded.width * decoded.height)
-        return Delivery(pixels, seen.pixels, encoded)
-
-    def drifts_of(delivery: Delivery) -> Sequence[Drift]:
-        _refuse_late(job)
-        return measure_pictures(decoded.pixels, delivery.seen, shapes) if shapes else ()
-
-    return decide(
-        delivery_at, drifts_of, job.options.strength, _thresholds(job), job.options.thresholds.below
-    )
-
-
-def _thresholds(job: ImageJob) -> Thresholds:
-    limits = job.options.thresholds
-    return Thresholds(limits.max_shift_px, limits.min_structure_kept, limits.min_least_kept)
-
-
-def _encoded(job: ImageJob, prepared: Prepared, pixels: Pixels) -> Encoded:
-    decoded = prepared.decoded
-    return encode(decoded, pixels, format=_written(job, decoded), quality=job.options.output.quality)
-
-
-def _written(job: ImageJob, decoded: DecodedImage) -> str | None:
-    return job.output_format(decoded.format.lower())
-
-
-def _preservation(job: ImageJob, drifts: Sequence[Drift]) -> tuple[Preservation, ...] | None:
-    if job.geometry is None:
-        return None
-    measured = ((job.geometry.shapes[drift.index], drift) for drift in drifts)
-    return tuple(
-        Preservation(shape.source, shape.label, (shape.x1, shape.y1, shape.x2, shape.y2), drift)
-        for shape, drift in measured
-    )
-
-
-def _shapes(job: ImageJob) -> tuple[Shape, ...]:
-    return job.geometry.shapes if job.geometry else ()
-
-
-def _notes(
-    job: ImageJob, prepared: Prepared, encoded: Encoded, decision: Decision[Delivery]
-) -> tuple[str, ...]:
-    shapes, lifted = _shapes(job), prepared.model_input.note
-    unlocked = [
-        f"No annotation of this image has the label {name!r}, so nothing is locked for it."
-        for name in unmatched_labels(job.options.lock, shapes)
-    ]
-    sampled = (
-        [f"Of {len(shapes)} annotations, {MAX_REGIONS} were measured."] if len(shapes) > MAX_REGIONS else []
-    )
-    losses = [] if encoded.lossless else _losses(job, prepared, encoded, decision)
-    return (*([lifted] if lifted else []), *unlocked, *sampled, *losses, *encoded.notes)
-
-
-def _losses(job: ImageJob, prepared: Prepared, encoded: Encoded, decision: Decision[Delivery]) -> list[str]:
-    """What a format with losses does to promises."""
-    name, notes = encoded.extension[1:], []
-    if prepared.locked is not None and prepared.locked.any():
-        notes.append(
-            f"Locked pixels went through {name}, which changes some by a few levels; png keeps every bit."
-        )
-    limits = _thresholds(job)
-    if decision.verdict == "kept_original" and not all(map(limits.hold_for, decision.drifts)):
-        notes.append(
-            f"Even unrefined, the image does not hold the thresholds as {name}; ask for a higher quality, "
-            "or png."
-        )
-    return notes

@@ -10,9 +10,10 @@ from typing import Final
 
 from app.datasets.manifest import Entry
 from app.datasets.set_plan import PlannedFile
+from app.delivery import ImageJob, Prepared, finish_variant
 from app.errors import SimtrueError, TooManyPixels
 from app.pixel_budget import PixelBudget
-from app.refinement import ImageJob, Prepared, begin_inference, finish_variant, prepare
+from app.refinement import begin_inference, prepare
 from app.refining.images import DecodedImage, Pixels, decode
 from app.set_refining import (
     SetRun,

@@ -12,11 +12,12 @@ from app.annotations.shapes import ImageRef
 from app.datasets.manifest import Entry, Measured, Refined
 from app.datasets.place import Digest, Place
 from app.datasets.set_plan import PlannedFile
+from app.delivery import ImageJob, Preservation, RefinedImage
 from app.errors import SimtrueError
 from app.image_report import rounded
 from app.options import RefineOptions
 from app.pixel_budget import PixelBudget
-from app.refinement import ImageJob, Preservation, RefinedImage, refine_image
+from app.refinement import refine_image
 from app.refining.images import measure
 from app.refining.models import ServedModel
 from app.services import Services

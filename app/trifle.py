@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 
-from app.refinement import ImageJob, Prepared, begin_inference
+from app.delivery import ImageJob, Prepared
+from app.refinement import begin_inference
 from app.refining.session import Pixels
 from app.services import Services
 

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from app.annotations.json_text import JsonValue
-from app.datasets.layout import label_words
+from model.label_images import label_words
 
 _FILE_WORDS: Final = frozenset("file filename files filenames name names path paths uri url".split())  # noqa: SIM905
 _OF_OBJECTS: Final = frozenset(

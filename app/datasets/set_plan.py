@@ -11,7 +11,7 @@ from typing import Final, Literal, cast
 from app.annotations.json_text import JsonValue
 from app.datasets.annotation_index import AnnotationIndex, index_annotations
 from app.datasets.annotation_source import Files, Source, source_from_json
-from app.datasets.layout import why_label_image
+from model.label_images import why_label_image
 
 _SUFFIX_OF_FORMAT: Final = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif", "bmp": ".bmp"}
 FORMAT_OF_SUFFIX: Final = {suffix: name for name, suffix in _SUFFIX_OF_FORMAT.items()} | {

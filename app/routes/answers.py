@@ -12,8 +12,8 @@ from functools import lru_cache
 
 from starlette.responses import Response
 
+from app.delivery import RefinedImage
 from app.image_report import report_json
-from app.refinement import RefinedImage
 from app.refining.models import ServedModel
 from app.routes.archive_names import names_in_archive, stem_of
 

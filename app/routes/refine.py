@@ -14,19 +14,13 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from app.annotations.shapes import ImageGeometry, ImageRef
+from app.delivery import ImageJob, RefinedImage
 from app.errors import RequestTimeout, SimtrueError
 from app.geometry import geometry_of
 from app.metrics import Metrics
 from app.options import RefineOptions, read_options
 from app.pixel_budget import PixelBudget
-from app.refinement import (
-    ImageFailed,
-    ImageJob,
-    RefinedImage,
-    refine_image,
-    refine_together,
-    refuse_impossible,
-)
+from app.refinement import ImageFailed, refine_image, refine_together, refuse_impossible
 from app.refining.codecs.container import Container
 from app.refining.images import bytes_to_open, opened, upright_size
 from app.refining.models import ServedModel

@@ -16,10 +16,11 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope
 
 from app.annotations.shapes import ImageRef
+from app.delivery import ImageJob, Prepared, encode_variant, judge
 from app.errors import EngineBusy, InvalidRequest
 from app.geometry import geometry_of
 from app.metrics import Metrics
-from app.refinement import ImageJob, Prepared, decoded, encode_variant, is_trifling, judge
+from app.refinement import decoded, is_trifling
 from app.refining.images import bytes_to_open, opened, upright_size
 from app.refining.session import Pixels
 from app.routes.access import report

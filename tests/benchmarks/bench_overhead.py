@@ -21,9 +21,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from app.delivery import ImageJob
 from app.options import RefineOptions
 from app.pixel_budget import PixelBudget
-from app.refinement import ImageJob, refine_image
+from app.refinement import refine_image
 from app.refining.models import ServedModel
 from app.services import Services, open_services
 from app.settings import load_settings

@@ -31,10 +31,11 @@ import numpy as np
 import uvicorn
 from PIL import Image
 
+from app.delivery import ImageJob
 from app.main import create_app
 from app.options import RefineOptions
 from app.pixel_budget import PixelBudget
-from app.refinement import ImageJob, refine_image
+from app.refinement import refine_image
 from app.services import Services, open_services
 from app.settings import load_settings
 

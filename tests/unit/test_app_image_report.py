@@ -4,8 +4,8 @@ from dataclasses import fields, replace
 
 import pytest
 
+from app.delivery import Preservation, RefinedImage
 from app.image_report import ImageReport, report_json
-from app.refinement import Preservation, RefinedImage
 from model.preservation.drift import Drift
 
 IMAGE = RefinedImage(

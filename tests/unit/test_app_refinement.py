@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app import refinement
+from app import delivery, refinement
+from app.delivery import ImageJob
 from app.options import RefineOptions
 from app.pixel_budget import PixelBudget
-from app.refinement import ImageJob, refine_image
+from app.refinement import refine_image
 from app.services import open_services
 from app.settings import Settings
 
@@ -28,14 +29,14 @@ def test_background_images_have_their_own_threads_and_their_own_place_in_the_eng
     tiny_root, picture_png, monkeypatch, background, pool
 ):
     threads, reports = [], []
-    for step in ("decode", "encode"):
-        work = getattr(refinement, step)
+    for place, step in ((refinement, "decode"), (delivery, "encode")):
+        work = getattr(place, step)
 
         def noted(*arguments, work=work, **options):
             threads.append(threading.current_thread().name.rpartition("_")[0])
             return work(*arguments, **options)
 
-        monkeypatch.setattr(refinement, step, noted)
+        monkeypatch.setattr(place, step, noted)
     with open_services(Settings(models=tiny_root, threads=1, device="cpu")) as services:
         services.engine.observe(reports.append)
         model, options = services.models.get(), RefineOptions()

@@ -4,7 +4,7 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from app.datasets.layout import why_label_image
+from model.label_images import why_label_image
 
 
 @pytest.mark.parametrize(
