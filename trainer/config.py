@@ -33,7 +33,7 @@ class TrainConfig(RunConfig):
         ge=0,
         le=100_000_000,
         description="as many steps instead, where all refiners are far from real when the learning rate "
-        "should begin to fall: more than a fifth of the distance of synthetic patches is left; not before "
+        "should begin to fall: more than an eighth of the distance of synthetic patches is left; not before "
         "step 1000; no more than steps: never",
         json_schema_extra=ALGORITHM,
     )

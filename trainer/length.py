@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-FAR = 0.2
-"""Of the distance that synthetic patches have to real ones: with less left there is little to gain."""
+FAR = 0.125
+"""Of the distance that synthetic patches have to real ones above that of real ones to each other: with less
+left there is little to gain.
+"""
 EARLIEST = 1000
 """Step before which every refiner is far: runs that are asked to be short are."""
 
@@ -29,7 +31,7 @@ class Length:
     """Steps from one validation to the next."""
     last: int
     nearest: float = 1.0
-    """The smallest distance to real so far, that of synthetic images being 1."""
+    """The smallest distance to real so far: that of synthetic images is 1, the floor 0."""
 
     @staticmethod
     def of(steps: int, limit: int, decay_share: float, every: int) -> "Length":
@@ -60,7 +62,8 @@ class Length:
         return {"steps": self.steps, "last": self.last, "nearest": self.nearest}
 
     def load_state_dict(self, state: Mapping[str, Any] | None) -> None:
-        """Go on from a saved state; asked for another number of steps, a run makes as many."""
+        """Go on from a saved state; with no choice, or another number of steps, a run makes as many."""
         if state is not None:
             self.nearest = state["nearest"]
-            self.last = state["last"] if state["steps"] == self.steps else self.steps
+            longer = state["steps"] == self.steps and self.limit > self.steps
+            self.last = state["last"] if longer else self.steps

@@ -1,5 +1,6 @@
 """Owns `fit` and `resume`: the processes, the run folder, and the way from one to the other."""
 
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -17,8 +18,9 @@ from trainer.networks import variety_group
 from trainer.options import validate
 from trainer.recorder import Recorder
 from trainer.run_folder import RunFolder, claim_run_folder
-from trainer.sources import Reading
+from trainer.sources import Reading, label_images, parse_source, whole_path
 from trainer.training import Training, build_training
+from trainer.validation import SMALLEST_PX
 
 
 def fit(config: TrainConfig) -> RunFolder:
@@ -44,14 +46,14 @@ def fit(config: TrainConfig) -> RunFolder:
 def resume(path: Path, steps: int | None = None) -> RunFolder:
     """Go on with a run from its newest whole checkpoint, or from its beginning when there is none yet.
 
-    `steps` replaces the number of steps of Algorithm 1.
+    `steps` replaces the number of steps of Algorithm 1; the run makes as many, no more.
     """
     keep_freed_memory()
     folder = RunFolder(path)
     config = folder.read_config()
     with open_world(backend(config)) as world, folder.locked() if world.is_main else nullcontext():
         if steps is not None:
-            config = validate({**config.model_dump(), "steps": steps})
+            config = validate({**config.model_dump(), "steps": steps, "steps_limit": 0})
         hardware = choose_hardware(config, world.local_rank, world.local_size)
         run = _prepare(config, folder, world, hardware)
         _restore(run, folder)
@@ -67,8 +69,12 @@ def _together(config: TrainConfig) -> int:
 
 
 def _settled(config: TrainConfig, hardware: Hardware) -> TrainConfig:
-    """The config with its measured precision fixed, so that a resumed run cannot decide otherwise."""
-    return config.model_copy(update={"precision": "bf16" if hardware.bf16 else "fp32"})
+    """The config with its measured precision fixed, so that a resumed run cannot decide otherwise.
+
+    And with whole paths, so that it finds its images wherever it is resumed.
+    """
+    paths = {name: whole_path(getattr(config, name)) for name in ("synthetic", "real", "labels")}
+    return config.model_copy(update={"precision": "bf16" if hardware.bf16 else "fp32", **paths})
 
 
 def _prepare(config: TrainConfig, folder: RunFolder, world: World, hardware: Hardware) -> Training:
@@ -83,7 +89,27 @@ def _prepare(config: TrainConfig, folder: RunFolder, world: World, hardware: Har
     lesson = _lesson(config, data)
     if world.is_main:
         console.say(f"{folder.path}: {data}; {hardware}")
-    return build_training(config, data, world, hardware, lesson)
+        for sentence in _left_out(config):
+            console.say(sentence)
+    run = build_training(config, data, world, hardware, lesson)
+    if world.is_main and config.validate_every and run.validator is None:
+        console.say(
+            f"images of less than {SMALLEST_PX} px a side are not measured while training: lambda and the "
+            "length of the run stay as they are, and its last refiner is handed over"
+        )
+    return run
+
+
+def _left_out(config: TrainConfig) -> Iterator[str]:
+    """Sentences about images in the folders that nothing is learned from."""
+    for role, text in (("synthetic", config.synthetic), ("real", config.real)):
+        source = parse_source(role, text)
+        files = label_images(source)
+        if files:
+            yield (
+                f"{len(files)} images below {source} are taken for images of labels and left out, the first "
+                f"is {files[0].relative_to(source.path)}"
+            )
 
 
 def _lesson(config: TrainConfig, data: TrainingData) -> Lesson | None:

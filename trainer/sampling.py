@@ -22,6 +22,7 @@ Stream = Literal[
     "discriminator/real",
     "validation/synthetic",
     "validation/real",
+    "validation/floor",
     "balance/synthetic",
     "balance/real",
     "looks/real",

@@ -5,13 +5,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
+from model.label_images import why_label_image
 from trainer.errors import DataError
 from trainer.npz import NpzArray
 
@@ -116,13 +117,41 @@ def _read_folder(source: Source, reading: Reading, allocate: Allocate, report: R
     return images
 
 
+def whole_path(text: str) -> str:
+    """A source as text, its path from the root; what is no path that exists stays as it is."""
+    if Path(text).exists():
+        return str(Path(text).absolute())
+    file, colon, key = text.rpartition(":")
+    return f"{Path(file).absolute()}:{key}" if colon and Path(file).exists() else text
+
+
 def image_files(source: Source) -> list[Path]:
-    """The images of a folder in the order in which they are read; DataError when there is none."""
-    suffixes = {suffix for suffix, name in Image.registered_extensions().items() if name in Image.OPEN}
-    files = sorted(path for path in _walk(source) if path.suffix.lower() in suffixes)
+    """The images of a folder in the order in which they are read; DataError when there is none.
+
+    Those of labels, such as masks, are left out (see `label_images`).
+    """
+    left_out = frozenset(label_images(source))
+    files = [file for file in _all_files(source) if file not in left_out]
     if not files:
         raise DataError(f"the folder {source.path} holds no {source.role} image that can be read")
     return files
+
+
+def label_images(source: Source) -> list[Path]:
+    """Images of a folder whose names below it say that they are masks, depth maps or their like.
+
+    None if all of them do: then they are the images, and none in an .npz file.
+    """
+    if source.key is not None:
+        return []
+    files = _all_files(source)
+    named = [file for file in files if why_label_image(PurePosixPath(file.relative_to(source.path)))]
+    return named if len(named) < len(files) else []
+
+
+def _all_files(source: Source) -> list[Path]:
+    suffixes = {suffix for suffix, name in Image.registered_extensions().items() if name in Image.OPEN}
+    return sorted(path for path in _walk(source) if path.suffix.lower() in suffixes)
 
 
 def _walk(source: Source) -> Iterator[Path]:

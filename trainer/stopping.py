@@ -1,11 +1,13 @@
 """Owns the wish to stop: Ctrl-C and SIGTERM are remembered until the step is done and can be saved."""
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+_HEARD = b"\nstopping as soon as this step is done and saved; a second time, at once\n"
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -32,3 +34,4 @@ class Stopping:
         if self.signal is not None:
             raise KeyboardInterrupt
         self.signal = signal.Signals(number)
+        os.write(2, _HEARD)  # print may have been interrupted, and would not be entered twice

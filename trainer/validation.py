@@ -34,7 +34,9 @@ SLACK = 1.5
 """A refiner this many times further from real than the nearest of its run is not sound."""
 SMALLEST_PX = 16
 """Smaller images have no patches to compare; the last refiner is handed over."""
-_CIRCUMSTANCES = ("colours_count", "unrefined")
+NEAR_FLOOR = 1.5
+"""Below so many times the floor, a distance says nothing."""
+_CIRCUMSTANCES = ("colours_count", "unrefined", "floor")
 """Of a validation: the same for every refiner of a run."""
 
 
@@ -54,11 +56,19 @@ class Validation:
     """Whether those are lost content; not where labels tell what matters."""
     unrefined: float = math.inf
     """Distance of the synthetic patches to the real ones, in the same units."""
+    floor: float = 0.0
+    """That of real patches to those of other real images, as many."""
 
     @property
     def share_left(self) -> float:
-        """Its distance to real as a share of that of the synthetic images."""
-        return self.sliced_wasserstein / self.unrefined if self.unrefined > 0 else 1.0
+        """Its distance to real as a share of that of the synthetic images, both above the floor; 0 to 1.
+
+        0 where synthetic images are hardly further from real ones than these from each other.
+        """
+        if self.unrefined < NEAR_FLOOR * self.floor:
+            return 0.0
+        above = self.sliced_wasserstein - self.floor
+        return min(max(above / (self.unrefined - self.floor), 0.0), 1.0) if self.unrefined > 0 else 0.0
 
     @property
     def lost(self) -> float:
@@ -99,12 +109,15 @@ class Validator:
     """Measures the refiners of a run on the same images, with the same noise, and remembers the choice."""
 
     synthetic: Images
+    """What becomes of their content is measured, and how far the first of them, as many as real ones, are."""
     real: Images
     seed: int
     budget: float = MOST_LOST
     """Share of regions that may be lost where there is a choice."""
     colours_count: bool = True
     """Whether lost colours are lost content, although they may be those of the ground."""
+    floor: float = 0.0
+    """Distance of real patches to those of other real images."""
     chosen: Chosen | None = field(default=None)
     nearest: float = field(default=math.inf)
     """The smallest distance to real of a refiner that preserves."""
@@ -112,7 +125,7 @@ class Validator:
     @cached_property
     def unrefined(self) -> float:
         """Distance of the synthetic patches to the real ones: what the others are to be compared with."""
-        return sliced_wasserstein(self.synthetic, self.real).mean
+        return self._distance(self.synthetic)
 
     def observe(self, refiner: Refiner, step: int) -> Validation:
         """Measure the refiner of `step`; it is chosen if it is sound, or if none was and it loses less.
@@ -122,13 +135,14 @@ class Validator:
         refined = refine_levels(refiner, self.synthetic, self.seed)
         kept = measure_preservation(self.synthetic, refined, cells(*self.synthetic.shape[:3]))
         found = Validation(
-            sliced_wasserstein(refined, self.real).mean,
+            self._distance(refined),
             kept.lost_fraction,
             kept.shift_px["p95"],
             kept.structure_kept["median"],
             kept.colours_lost_fraction or 0.0,
             self.colours_count,
             self.unrefined,
+            self.floor,
         )
         if found.preserves:
             self.nearest = min(self.nearest, found.sliced_wasserstein)
@@ -136,6 +150,9 @@ class Validator:
             weights = {name: value.detach().cpu().clone() for name, value in refiner.state_dict().items()}
             self.chosen = Chosen(step, found, weights)
         return found
+
+    def _distance(self, images: Images) -> float:
+        return sliced_wasserstein(images[: len(self.real)], self.real[: len(images)]).mean
 
     def _choose(self, found: Validation) -> bool:
         if self.chosen is None:
@@ -175,16 +192,23 @@ def make_validator(
     """For the images of a run and the budget of what may be lost; None where they are too small."""
     if min(data.window) < SMALLEST_PX:
         return None
-    count = min(len(data.synthetic), len(data.real), IMAGES)
     # Larger than the windows of training, which often show no more than the corner of a thing.
     size = data.common_part(CELL_PX)
-    return Validator(
-        draw_images(data.synthetic, size, seed, "validation/synthetic", count),
-        draw_images(data.real, size, seed, "validation/real", count),
-        seed,
-        budget,
-        colours_count,
-    )
+    synthetic = draw_images(data.synthetic, size, seed, "validation/synthetic", IMAGES)
+    real = draw_images(data.real, size, seed, "validation/real", min(len(data.synthetic), IMAGES))
+    return Validator(synthetic, real, seed, budget, colours_count, _floor(data.real, len(real), size, seed))
+
+
+def _floor(images: Images, count: int, size: tuple[int, int], seed: int) -> float:
+    """What `count` real images would be away from as many others, if there were so many; 0 of fewer than 4.
+
+    Two halves are compared. Where they are smaller they lie further apart, by the root of the count.
+    """
+    half = min(len(images) // 2, count)
+    if half < 2:
+        return 0.0
+    one, other = (draw_images(images[first::2], size, seed, "validation/floor", half) for first in (0, 1))
+    return sliced_wasserstein(one, other).mean * math.sqrt(half / count)
 
 
 def cells(count: int, height: int, width: int) -> Regions:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,9 @@ def test_a_run_that_is_far_from_real_gets_longer_and_goes_on_from_where_it_was(
         with pytest.raises(ZeroDivisionError):
             fit(images, **{**asked, "steps_limit": 17, "checkpoint_every": 10, "grid_every": 12})
     broken = RunFolder(max((images.parent / "runs").iterdir()))
+    shorter = RunFolder(Path(shutil.copytree(broken.path, images.parent / "shorter")))
+    main(["resume", str(shorter.path), "--steps", "12"])
+    assert len(measured(shorter, "sliced_wasserstein")) == 4, "as long as asked for, not as it had become"
     main(["resume", str(broken.path)])
     assert measured(broken, "sliced_wasserstein") == measured(run, "sliced_wasserstein")
 

@@ -14,6 +14,7 @@ from PIL import Image
 from trainer.data import TrainingData, load_data
 from trainer.errors import DataError, DiskFullError
 from trainer.options import resolve
+from trainer.sources import label_images, parse_source, whole_path
 
 Pixels = NDArray[Any]
 
@@ -215,6 +216,30 @@ def test_hidden_files_and_folders_are_passed_over(tmp_path: Path, real: Path) ->
     folder(home / ".ipynb_checkpoints", grey(3))
     (home / "._000.png").write_text("a resource fork")
     assert len(load(tmp_path, home, real).synthetic) == 4
+
+
+def test_images_of_labels_are_left_out_unless_there_are_no_others(tmp_path: Path, real: Path) -> None:
+    home = folder(tmp_path / "synthetic" / "images", grey(2)).parent
+    folder(home / "masks", grey(3))
+    Image.fromarray(grey(4)[0]).save(home / "images" / "000_depth.png")
+    source = parse_source("synthetic", str(home))
+    assert len(load(tmp_path, home, real).synthetic) == 4
+    assert len(label_images(source)) == 5
+    depth = folder(tmp_path / "set" / "depth", grey(5))
+    assert len(load(tmp_path, depth.parent, real).synthetic) == 4
+    assert label_images(parse_source("synthetic", str(depth.parent))) == []
+
+
+def test_a_source_has_a_whole_path_wherever_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder(tmp_path / "set", grey(2))
+    np.savez(tmp_path / "set.npz", images=grey(2))
+    monkeypatch.chdir(tmp_path)
+    assert whole_path("set") == str(tmp_path / "set")
+    assert whole_path("set.npz:images") == f"{tmp_path}/set.npz:images"
+    assert whole_path("./set.npz") == str(tmp_path / "set.npz")
+    assert whole_path("none") == "none"
 
 
 def test_sixteen_bit_colours_are_not_cut_to_eight_bits_without_a_word(tmp_path: Path, real: Path) -> None:

@@ -18,17 +18,17 @@ def run(distances: list[float], *, limit: int = 9000, decay_share: float = 0.5) 
 
 def test_what_is_far_is_as_long_as_its_limit() -> None:
     assert run([1.0]) == (9000, [1500])
-    assert run([0.9, 0.5, 0.4, 0.3, 0.3, 0.21]) == (9000, [1500])
+    assert run([0.9, 0.5, 0.4, 0.3, 0.3, 0.13]) == (9000, [1500])
 
 
 def test_what_is_near_is_as_long_as_asked() -> None:
-    assert run([0.9, 0.8, 0.7, 0.6, 0.5, 0.19]) == (3000, [])
-    assert run([0.9, 0.8, 0.19, 0.6, 0.5, 0.4]) == (3000, [])  # it was near once
+    assert run([0.9, 0.8, 0.7, 0.6, 0.5, 0.12]) == (3000, [])
+    assert run([0.9, 0.8, 0.09, 0.6, 0.5, 0.4]) == (3000, [])  # it was near once
 
 
 def test_once_the_rate_falls_nothing_is_decided_any_more() -> None:
-    assert run([0.9, 0.19, 0.3, 0.9, 0.9, 0.1, 0.9, 0.9]) == (3000, [])
-    assert run([0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.1]) == (9000, [1500])
+    assert run([0.9, 0.09, 0.3, 0.9, 0.9, 0.05, 0.9, 0.9]) == (3000, [])
+    assert run([0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.05]) == (9000, [1500])
 
 
 @pytest.mark.parametrize("limit", [0, 2000, 3000])
@@ -75,3 +75,12 @@ def test_it_goes_on_from_a_saved_state() -> None:
     assert asked_for_more.nearest == length.nearest
     asked_for_more.load_state_dict(None)
     assert asked_for_more.last == 6000
+
+
+def test_without_a_choice_a_run_that_grew_is_as_long_as_asked_again() -> None:
+    grown = Length.of(3000, 9000, 0.5, 250)
+    assert grown.observe(1500, 0.5)
+    asked_again = Length.of(3000, 0, 0.5, 250)
+    asked_again.load_state_dict(grown.state_dict())
+    assert asked_again.last == 3000
+    assert not asked_again.observe(1500, 0.5)

@@ -1,5 +1,6 @@
 """The choice of the refiner that a run hands over, without labels."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -14,8 +15,9 @@ from model.refiner import Refiner, RefinerConfig  # noqa: E402
 from trainer import validation  # noqa: E402
 from trainer.data import TrainingData  # noqa: E402
 from trainer.evaluation.results import Preservation  # noqa: E402
+from trainer.length import FAR as FAR_FROM_REAL  # noqa: E402
 from trainer.samples import sample_rows  # noqa: E402
-from trainer.validation import CELL_PX, Validator, cells, make_validator  # noqa: E402
+from trainer.validation import CELL_PX, Validation, Validator, cells, make_validator  # noqa: E402
 
 pytestmark = pytest.mark.train
 
@@ -185,3 +187,35 @@ def test_one_beyond_the_budget_takes_the_place_of_none_that_is_within_it_and_sou
         validator.observe(one, step)
     assert validator.chosen is not None
     assert validator.chosen.step == wanted
+
+
+def test_what_is_as_near_as_real_images_are_to_each_other_has_nothing_left() -> None:
+    """Few images of one kind lie far from each other; no refiner is nearer."""
+    rng = np.random.default_rng(0)
+    real, others = (
+        np.clip(rng.normal(rng.uniform(60, 200, (40, 1, 1, 1)), 8, (40, 32, 32, 1)), 0, 255).astype(np.uint8)
+        for _ in range(2)
+    )
+    validator = make_validator(TrainingData(squares(60, 120)[:10], real, (32, 32)), 0, 0.01)
+    assert validator is not None
+    perfect = validation.sliced_wasserstein(others[:10], validator.real).mean
+    at_start = Validation(
+        validator.unrefined, 0.0, 0.0, 1.0, unrefined=validator.unrefined, floor=validator.floor
+    )
+    assert at_start.share_left == 1.0
+    assert perfect > FAR_FROM_REAL * validator.unrefined
+    assert replace(at_start, sliced_wasserstein=perfect).share_left < 0.1
+
+
+def test_sets_that_are_near_from_the_start_leave_nothing() -> None:
+    assert Validation(2.9, 0.0, 0.0, 1.0, unrefined=2.9, floor=2.0).share_left == 0.0
+    assert Validation(2.9, 0.0, 0.0, 1.0, unrefined=3.9, floor=2.0).share_left == pytest.approx(0.9 / 1.9)
+
+
+def test_the_content_of_many_images_is_measured_where_real_ones_are_few() -> None:
+    few = TrainingData(np.tile(squares(60, 120), (5, 1, 1, 1)), squares(160, 220)[:6], (32, 32))
+    validator = make_validator(few, 0, 0.01)
+    assert validator is not None
+    assert (len(validator.synthetic), len(validator.real)) == (120, 6)
+    found = validator.observe(NEAR, 1)
+    assert math.isfinite(found.sliced_wasserstein)
