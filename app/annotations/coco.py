@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from app.annotations import rle
 from app.annotations.json_text import JsonValue
@@ -31,13 +32,9 @@ def read(document: JsonValue, matching: Matching) -> None:
     assert isinstance(document, dict)
     labels = _labels(document.get("categories"))
     images = _images(document["images"], matching)
-    annotations = document["annotations"]
-    assert isinstance(annotations, list)
-    positions = _list(document.get(_POSITIONS))
-    for place, annotation in enumerate(_objects(annotations)):
-        source = positions[place] if place < len(positions) else place
-        if not isinstance(source, int):  # a stranger's key of this name
-            source = place
+    annotations = list(_objects(_list(document["annotations"])))
+    positions = _positions(document, len(annotations))
+    for source, annotation in zip(positions, annotations, strict=True):
         if not isinstance(annotation, dict):
             matching.report(f"Annotation {source} is no object.")
             continue
@@ -46,6 +43,14 @@ def read(document: JsonValue, matching: Matching) -> None:
             matching.report(f"Annotation {source} belongs to image_id {key[:40]}, which is not listed.")
         elif (collector := images[key]) is not None:
             read_object(annotation, source, labels.get(_id(annotation.get("category_id"))), collector)
+
+
+def _positions(document: dict[str, JsonValue], count: int) -> Sequence[int]:
+    """Where the annotations of a part stood; what a stranger's key of this name holds is passed over."""
+    said = _list(document.get(_POSITIONS))
+    whole = [value for value in said if type(value) is int and value >= 0]  # no bool
+    rising = all(one < other for one, other in pairwise(whole))
+    return whole if len(whole) == len(said) == count and rising else range(count)
 
 
 def _objects(annotations: list[JsonValue]) -> Iterator[JsonValue]:

@@ -32,6 +32,7 @@ from app.datasets.annotation_source import (
 )
 from app.datasets.label_references import is_picture, label_references, mentions_other_pictures
 from app.datasets.picture_names import PictureNames
+from app.datasets.shadows import is_shadow
 from app.errors import SimtrueError
 
 MOST_SET_BYTES = 1 << 30
@@ -78,7 +79,7 @@ def index_annotations(names: Collection[str], images: Sequence[str], files: File
     Those of `images` that turn out to be label images have no annotations.
     """
     index = AnnotationIndex()
-    texts = {name for name in names if PurePosixPath(name).suffix.lower() in TEXT_SUFFIXES}
+    texts = {name for name in names if _may_hold_annotations(PurePosixPath(name))}
     classes = _Classes(texts, files, index)
     beside = {image: list(_beside(PurePosixPath(image), texts)) for image in images}
     taken = {name for found in beside.values() for name in found}
@@ -96,6 +97,10 @@ def index_annotations(names: Collection[str], images: Sequence[str], files: File
         if sources:
             index.sources[image] = sources[0] if len(sources) == 1 else FirstOf(sources)
     return index
+
+
+def _may_hold_annotations(path: PurePosixPath) -> bool:
+    return path.suffix.lower() in TEXT_SUFFIXES and not is_shadow(path)
 
 
 def _beside(image: PurePosixPath, names: Collection[str]) -> Iterator[str]:

@@ -11,6 +11,7 @@ from typing import Final, Literal, cast
 from app.annotations.json_text import JsonValue
 from app.datasets.annotation_index import AnnotationIndex, index_annotations
 from app.datasets.annotation_source import Files, Source, source_from_json
+from app.datasets.shadows import is_shadow
 from model.label_images import why_label_image
 
 _SUFFIX_OF_FORMAT: Final = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif", "bmp": ".bmp"}
@@ -125,7 +126,7 @@ def renamed(name: str, output_format: str | None) -> str:
 
 def _planned(name: str, choice: Choice) -> PlannedFile:
     path = PurePosixPath(name)
-    if path.suffix.lower() not in FORMAT_OF_SUFFIX or _matches(name, choice.exclude) or _is_of_macos(path):
+    if path.suffix.lower() not in FORMAT_OF_SUFFIX or _matches(name, choice.exclude) or is_shadow(path):
         return PlannedFile("copy", name, name)
     if choice.include:
         if not _matches(name, choice.include):
@@ -133,11 +134,6 @@ def _planned(name: str, choice: Choice) -> PlannedFile:
     elif (reason := why_label_image(PurePosixPath(name))) is not None:
         return PlannedFile("copy", name, name, label_image=reason)
     return PlannedFile("refine", name, renamed(name, choice.output_format), choice.output_format)
-
-
-def _is_of_macos(path: PurePosixPath) -> bool:
-    """What macOS puts beside the files of others, under their names: no pictures."""
-    return path.name.startswith("._") or "__MACOSX" in path.parts
 
 
 def _unless_named_as_label(file: PlannedFile, index: AnnotationIndex) -> PlannedFile:
