@@ -159,6 +159,48 @@ def test_the_manifest_has_a_line_per_file_with_digests_and_measures(
     assert refined["preservation"][0]["structure_kept"] == pytest.approx(1.0, abs=0.05)
 
 
+def test_the_manifest_names_annotations_by_their_positions_in_the_document_of_the_set(
+    model_root: Path, tmp_path: Path, picture: Picture
+) -> None:
+    (tmp_path / "set").mkdir()
+    for number in range(8):
+        (tmp_path / "set" / f"{number}.png").write_bytes(picture(seed=number))
+    document = {
+        "images": [{"id": number, "file_name": f"{number}.png"} for number in range(8)],
+        "annotations": [{"image_id": place // 3, "bbox": [2, 2, 12, 12]} for place in range(24)],
+    }
+    (tmp_path / "set" / "ann.json").write_text(json.dumps(document))
+
+    run(model_root, tmp_path / "set", tmp_path / "out", "--manifest", tmp_path / "m.jsonl")
+
+    lines = [json.loads(line) for line in (tmp_path / "m.jsonl").read_bytes().splitlines()]
+    (last,) = (line for line in lines if line.get("path") == "7.png")
+    assert [one["annotation"] for one in last["preservation"]] == [21, 22, 23]
+
+
+def test_shadows_of_macos_are_copied(model_root: Path, tmp_path: Path, picture: Picture) -> None:
+    shadow = b"\0\5\x16\7\0\2\0\0Mac OS X        \xff\xfe"
+    files = {
+        "a.png": picture(),
+        "._a.png": shadow,
+        "in/._b.jpg": shadow,
+        "__MACOSX/a.png": shadow,
+        "__MACOSX/in/._ann.json": shadow,
+    }
+    for name, data in files.items():
+        path = tmp_path / "set" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+    result = run(model_root, tmp_path / "set", tmp_path / "out", "--include", "*.png")
+
+    assert result.exit_code == 0, result.output
+    assert "1 refined (1 unchecked), 4 copied, 0 failed" in result.output
+    assert "not read as annotations" not in result.output
+    after = contents(tmp_path / "out")
+    assert {name for name in files if after[name] == files[name]} == files.keys() - {"a.png"}
+
+
 def test_the_report_shows_the_worst_first_and_escapes_what_comes_from_outside(
     model_root: Path, tmp_path: Path, picture: Picture
 ) -> None:

@@ -65,3 +65,46 @@ def test_a_zip_holds_the_very_bytes_once_or_per_image(client: httpx.Client, pict
     several = names_and_bytes(ODD[:2])
     assert several["annotations/a.json"] == ODD[0]
     assert several["annotations/b.json"] == ODD[1]
+
+
+@pytest.mark.parametrize(
+    "positions",
+    [b'"x"', b"null", b"{}", b'["x", {}]', b"[true, -5]", b"[7]", b"[4, 4]", b"[9, 3]", b"[-1, 0]"],
+)
+def test_a_key_of_ours_with_rubbish_does_no_harm(
+    client: httpx.Client, picture: Picture, positions: bytes
+) -> None:
+    document = (
+        b'{"images": [{"id": 1, "file_name": "a.png"}], "simtrue:positions": '
+        + positions
+        + b', "annotations": '
+        b'[{"image_id": 1, "bbox": [2, 2, 9, 9]}, {"image_id": 1, "bbox": [3, 3, 9.50, 9]}]}'
+    )
+
+    answer = client.post("/refine", files={"image": ("a.png", picture()), "annotations": document})
+
+    assert answer.status_code == 200, answer.text
+    assert b'"annotations":' + document + b"," in answer.content
+    (image,) = answer.json()["images"]
+    assert [one["annotation"] for one in image["preservation"]] == [0, 1]
+    assert image["problems"] == []
+
+
+def test_images_of_one_name_get_their_own_annotations_or_none(client: httpx.Client, picture: Picture) -> None:
+    images = [("image", ("a.png", picture(seed=1))), ("image", ("a.png", picture(seed=2)))]
+    in_order = {
+        "images": [{"id": 1, "file_name": "a.png"}, {"id": 2, "file_name": "a.png"}],
+        "annotations": [{"image_id": 2, "bbox": [3, 3, 9, 9]}, {"image_id": 1, "bbox": [2, 2, 9, 9]}],
+    }
+
+    def told(document: object) -> list[tuple[list[int], list[str]]]:
+        files = [*images, ("annotations", json.dumps(document).encode())]
+        answer = client.post("/refine", files=files).json()
+        return [
+            ([one["annotation"] for one in image["preservation"]], image["problems"])
+            for image in answer["images"]
+        ]
+
+    assert told(in_order) == [([1], []), ([0], [])]
+    unclear = "Several images were sent as 'a.png', so it is not clear which is meant."
+    assert told({"a.png": {"bbox": [2, 2, 9, 9]}}) == [([], [unclear]), ([], [])]

@@ -35,7 +35,7 @@ def read(root: Path, image: str) -> ImageGeometry:
 def write(root: Path, name: str, content: str) -> None:
     path = root / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content)
+    path.write_text(content, errors="surrogateescape")
 
 
 def normalised(points: list[tuple[float, float]]) -> str:
@@ -255,7 +255,13 @@ def test_several_documents_about_one_image_are_all_read(tmp_path: Path) -> None:
     [
         ("set.xml", "<annotations><image", "set.xml is not read as annotations: set.xml is no valid XML"),
         ("set.xml", '<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>', "declares a document type"),
-        ("set.json", "{", "set.json is not read as annotations"),
+        ("set.json", "{", "set.json is not read as annotations: its contents are not valid JSON: Expecting"),
+        (
+            "set.json",
+            '{"a": "\udcff"}',
+            "set.json is not read as annotations: its contents are not valid UTF-8",
+        ),
+        ("set.json", "[" * 5000, "set.json is not read as annotations: its contents are nested deeper than"),
         ("data.yaml", "names: [", "data.yaml cannot be read"),
     ],
 )
@@ -276,6 +282,9 @@ def test_files_that_cannot_be_used_are_told(tmp_path: Path, name: str, content: 
         ("a.txt", "1 0.5 0.5 0.1 0.1\n1 0.5 0.5 -0.1 0.1\n", "a box of negative size"),
         ("a.txt", "1 0.5 0.5 0.1 0.1\ninf 0.5 0.5 0.1 0.1\n", "Line 1 is no class number"),
         ("a.txt", f"dog {'0 ' * 14}\ndog 1\n", "Line 1 is no object of 15 columns"),
+        ("a.txt", "1 0.5\n\n1 0.5 0.5 0.1 0.1\n", "Line 0 is no class number"),
+        ("a.txt", f"dog 1\ndog {'0 ' * 14}\n", "Line 0 is no object of 15 columns"),
+        ("a.txt", f"dog {'x ' * 14}\ndog {'0 ' * 14}\n", "Line 0 is no object of 15 columns"),
         ("a.xml", "<annotation><object><name>a</name></object></annotation>", "Object 0 has no bndbox"),
         (
             "a.xml",
@@ -308,11 +317,37 @@ def test_class_names_that_unfold_without_end_are_left_out(tmp_path: Path) -> Non
     assert only(tmp_path, "a.png").label == "dog"
 
 
-@pytest.mark.parametrize("content", ["", "\n", "a photograph of a dog\n", "nan 0 0 0 0", "inf 0 0 0 0"])
+PROSE = [
+    "a photograph of a dog\n",
+    "a photograph of a dog\n4 legs, 1 tail\n2024 06 01\n",
+    "of all of these fifteen words not a single one is a number in the end\n",
+]
+
+
+@pytest.mark.parametrize("content", ["", "\n", *PROSE, "nan 0 0 0 0", "inf 0 0 0 0"])
 def test_text_that_holds_no_objects_gives_no_shapes(tmp_path: Path, content: str) -> None:
     write(tmp_path, "a.txt", content)
     geometry = read(tmp_path, "a.png")
     assert (geometry.shapes, geometry.problems) == ((), ())
+
+
+@pytest.mark.parametrize("broken", ["1 0.5", "1 0,5 0,5 0,1 0,1", "# class x y w h", "\ufffd\ufffd"])
+def test_a_broken_first_line_hides_no_other_of_yolo(tmp_path: Path, broken: str) -> None:
+    geometry = texts(tmp_path, f"{broken}\n1 {yolo_box()}\n")
+    (shape,) = geometry.shapes
+    assert (shape.x1, shape.y1, shape.x2, shape.y2) == pytest.approx(BOX, abs=1e-3)
+    assert shape.source == 1
+    assert geometry.problems == ("Line 0 is no class number with the numbers of an object.",)
+
+
+def test_a_broken_first_line_hides_no_other_of_kitti(tmp_path: Path) -> None:
+    image = kitti(tmp_path)
+    label = tmp_path / "training/label_2/000001.txt"
+    label.write_text(f"dog 0.00 0\n{label.read_text()}")
+    geometry = read(tmp_path, image)
+    (shape,) = geometry.shapes
+    assert (shape.label, shape.source) == ("dog", 1)
+    assert geometry.problems == ("Line 0 is no object of 15 columns.",)
 
 
 def texts(root: Path, label: str) -> ImageGeometry:

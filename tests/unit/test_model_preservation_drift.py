@@ -138,6 +138,20 @@ def test_what_moved_too_far_counts_as_lost():
     assert drift(ring(dx=12)).structure_kept < 0.5
 
 
+@pytest.mark.parametrize(("dx", "dy"), [(6, 0), (-6, 0), (0, 6), (0, -6)])
+def test_what_left_the_search_is_lost_and_nowhere(dx, dy):
+    """Found at the edge of the search, most of it would seem to be there, some way off."""
+    result = drift(ring(dx, dy))
+    assert (result.structure_kept, result.least_kept, result.shift_px) == (0, 0, None)
+
+
+@pytest.mark.parametrize(("dx", "dy"), [(3.5, 0), (-3.5, 0), (0, 3.5), (0, -3.5), (2.5, 2.5)])
+def test_what_is_still_within_the_search_is_measured(dx, dy):
+    result = drift(ring(dx, dy))
+    assert (result.dx, result.dy) == pytest.approx((dx, dy), abs=0.2)
+    assert result.structure_kept > 0.9
+
+
 @pytest.mark.parametrize("corner", [(2, 2), (52, 2), (2, 36), (52, 36)])
 def test_regions_at_the_border_are_measured(corner):
     x, y = corner

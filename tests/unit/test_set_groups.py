@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -96,3 +97,24 @@ def test_a_service_that_stops_ends_the_group_and_not_its_files(
         asyncio.run(refine_group(run, planned(source), PixelBudget(1 << 20)))
 
     assert "images/a.png" not in files_below(tmp_path)
+
+
+@pytest.mark.parametrize(("quality", "action"), [(1, "dropped"), (90, "refined")])
+def test_an_image_that_losses_bring_below_the_thresholds_is_dropped(
+    services: Services, tmp_path: Path, quality: int, action: str
+) -> None:
+    """What a job is asked for with `below: drop`; strength 0 leaves the losses alone to be measured."""
+    place = FolderPlace(tmp_path / "drawn")
+    rows, columns = np.mgrid[0:48, 0:64]
+    levels = np.where(np.hypot(rows - 20, columns - 20) < 8, 95, 80).astype(np.uint8)
+    place.folder.mkdir()
+    Image.fromarray(levels).save(place.folder / "a.png")
+    place.write("a.json", b'{"objects": [{"box": [8, 8, 32, 32]}]}')
+    options = {"strength": 0, "output": {"format": "jpeg", "quality": quality}}
+    run = run_into(services, place, tmp_path / "into", **options, thresholds={"below": "report"})
+    files = plan_set(place.names(), place, Choice(output_format="jpeg")).files
+    (file,) = (one for one in files if one.action == "refine")
+
+    (entry,) = asyncio.run(refine_file(replace(run, drop_below=True), file, PixelBudget(1 << 20)))
+
+    assert entry.action == action, entry
