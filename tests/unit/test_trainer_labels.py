@@ -211,6 +211,35 @@ def test_an_image_that_coco_does_not_list_is_named(tmp_path: Path) -> None:
         read_labels(str(path), Meaning("boxes"), index(tmp_path), PLAIN)
 
 
+@pytest.mark.parametrize("prefix", ["images/", "data/images/", "./", "data\\images\\"])
+def test_folders_before_a_name_do_not_matter(tmp_path: Path, prefix: str) -> None:
+    box = {"category_id": 7, "bbox": [4, 2, 4, 4], "image_id": 0}
+    path = coco(tmp_path / "x.json", [box], (f"{prefix}b.png", f"{prefix}a.png"))
+    labels = read_labels(str(path), Meaning("boxes"), index(tmp_path), PLAIN)
+    np.testing.assert_array_equal(np.isfinite(labels.values).all(axis=(1, 2)), [False, True])
+    (tmp_path / "x.csv").write_text(f"file,yaw\n{prefix}b.png,2\n{prefix}a.png,1\n")
+    labels = read_labels(str(tmp_path / "x.csv"), Meaning("regression"), index(tmp_path), PLAIN)
+    np.testing.assert_array_equal(labels.values, [[1], [2]])
+
+
+def test_the_longest_end_of_a_name_that_one_image_alone_has_counts(tmp_path: Path) -> None:
+    named = index_images(folder(tmp_path / "images", ("a/x.png", "b/x.png", "c/y.png", "z.png")))
+    found = named.places(["all/a/x.png", "all/b/x.png", "y.png", "all/c/y.png", "all/x.png", "none.png"])
+    assert found == {"all/a/x.png": 0, "all/b/x.png": 1, "y.png": 2}
+    assert named.places(["one/z.png"]) == {"one/z.png": 3}
+    assert named.places(["one/z.png", "two/z.png"]) == {}, "either could be meant"
+    assert named.places(["one/z.png", "z.png"]) == {"z.png": 3}
+
+
+def test_names_that_fit_no_image_are_shown_as_the_file_has_them(tmp_path: Path) -> None:
+    path = coco(tmp_path / "x.json", [], ("one/a.png", "two/a.png", "a.jpg"))
+    with pytest.raises(DataError, match=r"nothing about 2 of the 2 .* a\.png; it names one/a\.png$"):
+        read_labels(str(path), Meaning("boxes"), index(tmp_path), PLAIN)
+    (tmp_path / "x.csv").write_text("file,yaw\none\\a.png,2\ntwo/a.png,1\n")
+    with pytest.raises(DataError, match=r"nothing about 2 of the 2 .* a\.png; it names one\\a\.png$"):
+        read_labels(str(tmp_path / "x.csv"), Meaning("regression"), index(tmp_path), PLAIN)
+
+
 def test_compressed_run_lengths_are_those_of_coco() -> None:
     """Runs 9, 3, 68 of a 8x10 mask; the fourth on would be written as a difference to the last but one."""
     mask = run_length_mask("93T2", [8, 10])

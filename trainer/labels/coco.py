@@ -139,14 +139,12 @@ def read_coco(path: Path, index: ImageIndex) -> Document:
     """Find every image of `index` in the file by its file_name; DataError when one is not listed."""
     document = _parsed(path)
     images, annotations = (_objects(path, document, part) for part in ("images", "annotations"))
-    places = {
-        _id(path, image): place
-        for image in images
-        if (place := index.places.get(str(image.get("file_name")).replace("\\", "/"))) is not None
-    }
+    names = {_id(path, image): str(image.get("file_name")) for image in images}
+    by_name = index.places(names.values())
+    places = {number: by_name[name] for number, name in names.items() if name in by_name}
     found = np.zeros(len(index), np.bool_)
     found[list(places.values())] = True
-    index.require_all(found, str(path))
+    index.require_all(found, str(path), (name for name in names.values() if name not in by_name))
     grouped: list[list[Entry]] = [[] for _ in range(len(index))]
     for annotation in annotations:
         place = places.get(_id(path, annotation, "image_id"))

@@ -44,13 +44,17 @@ def read_csv(path: Path, index: ImageIndex, column: str | None, *, several: bool
             if FILE not in header:
                 raise DataError(f"{path} has no column {FILE!r}; it has: {', '.join(header) or 'none'}")
             names = tuple(name for name in header if name != FILE)
-            rows: list[list[list[float]]] = [[] for _ in range(len(index))]
-            for row in reader:
-                place = index.places.get((row[FILE] or "").strip().replace("\\", "/"))
-                if place is not None:
-                    rows[place].append(_numbers(path, reader.line_num, row, names))
+            lines = [((row[FILE] or "").strip(), reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"cannot read {path}: {error}") from error
+    places = index.places(file for file, _, _ in lines)
+    rows: list[list[list[float]]] = [[] for _ in range(len(index))]
+    for name, line, row in lines:
+        if name in places:
+            rows[places[name]].append(_numbers(path, line, row, names))
+    if not several:
+        others = (name for name, _, _ in lines if name not in places)
+        index.require_all(np.array([len(image) > 0 for image in rows]), str(path), others)
     table = Table(path, names, _stacked(path, index, rows, len(names), several=several))
     return table if column is None else Table(path, (column,), table.columns((column,)))
 
@@ -66,11 +70,9 @@ def _stacked(
     path: Path, index: ImageIndex, rows: list[list[list[float]]], columns: int, *, several: bool
 ) -> NDArray[np.float64]:
     counts = np.array([len(image) for image in rows])
-    if not several:
-        index.require_all(counts > 0, str(path))
-        if counts.max() > 1:
-            assert index.names is not None
-            raise DataError(f"{path} has {counts.max()} rows of {index.names[int(counts.argmax())]}")
+    if not several and counts.max() > 1:
+        assert index.names is not None
+        raise DataError(f"{path} has {counts.max()} rows of {index.names[int(counts.argmax())]}")
     if counts.max() > MOST_ROWS_PER_IMAGE:
         raise DataError(f"{path} has {counts.max()} rows of one image, more than {MOST_ROWS_PER_IMAGE}")
     values = np.full((len(index), max(1, int(counts.max())), columns), np.nan)

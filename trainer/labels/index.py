@@ -1,5 +1,7 @@
 """Owns what is known about the images of a source without decoding them: names and sizes, in order."""
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,6 +15,8 @@ from trainer.sources import UNREADABLE, Source, image_files
 
 ORIENTATION = 0x0112
 SIDEWAYS = frozenset({5, 6, 7, 8})
+MOST_NAMED = 200
+"""Characters of a name that a sentence shows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,24 +32,52 @@ class ImageIndex:
     def __len__(self) -> int:
         return len(self.sizes)
 
+    def places(self, names: Iterable[str]) -> dict[str, int]:
+        """Index of the image that each of these names means, as a file of labels writes them; others are left
+        out. DataError for images without names.
+
+        A name is an image's path, or the bare file name where only one image has it. Any other means the one
+        image whose path ends in the longest end of it, unless another name means that image, too.
+        """
+        found: dict[str, int] = {}
+        claims: dict[str, int] = {}
+        for name in dict.fromkeys(names):
+            path = name.replace("\\", "/")
+            if path in self._known:
+                found[name] = self._known[path]
+            elif (end := next((end for end in _ends(path) if end in self._ends), None)) is not None:
+                claims[name] = self._ends[end]
+        times = Counter(claims.values())
+        times.update(set(found.values()))
+        return found | {name: place for name, place in claims.items() if times[place] == 1}
+
     @cached_property
-    def places(self) -> dict[str, int]:
-        """Index by name, and by the bare file name where only one image has it; DataError without names."""
+    def _known(self) -> dict[str, int]:
         if self.names is None:
             raise DataError(f"labels by file name need a folder of images; {self.source} is an array")
         bare = [name.rpartition("/")[2] for name in self.names]
-        once = {name for name, times in zip(*np.unique(bare, return_counts=True), strict=True) if times == 1}
-        short = {name: place for place, name in enumerate(bare) if name in once}
+        times = Counter(bare)
+        short = {name: place for place, name in enumerate(bare) if times[name] == 1}
         return short | {name: place for place, name in enumerate(self.names)}
 
-    def require_all(self, found: NDArray[np.bool_], labels: str) -> None:
-        """DataError unless every image was found among the labels."""
+    @cached_property
+    def _ends(self) -> dict[str, int]:
+        """Index by path, and by every end of one that only one image has."""
+        assert self.names is not None
+        times = Counter(end for name in self.names for end in _ends(name))
+        places = enumerate(self.names)
+        once = {end: place for place, name in places for end in _ends(name) if times[end] == 1}
+        return once | {name: place for place, name in enumerate(self.names)}
+
+    def require_all(self, found: NDArray[np.bool_], labels: str, names: Iterable[str]) -> None:
+        """DataError unless every image was found among the labels; it shows one of the `names` in there."""
         missing = np.flatnonzero(~found)
         if len(missing):
             assert self.names is not None
+            example = next((f"; it names {name[:MOST_NAMED]}" for name in names), "")
             raise DataError(
                 f"{labels} says nothing about {len(missing)} of the {len(self)} images of {self.source}, the "
-                f"first is {self.names[missing[0]]}"
+                f"first is {self.names[missing[0]]}{example}"
             )
 
 
@@ -68,3 +100,9 @@ def index_images(source: Source) -> ImageIndex:
         except UNREADABLE as error:
             raise DataError(f"cannot read the image {file}: {error}") from error
     return ImageIndex(str(source), names, sizes)
+
+
+def _ends(path: str) -> list[str]:
+    """What a path may end in, the longest first: `a/b/c` → `a/b/c`, `b/c`, `c`."""
+    parts = path.split("/")
+    return ["/".join(parts[start:]) for start in range(len(parts))]
