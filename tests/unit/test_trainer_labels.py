@@ -240,6 +240,84 @@ def test_names_that_fit_no_image_are_shown_as_the_file_has_them(tmp_path: Path) 
         read_labels(str(tmp_path / "x.csv"), Meaning("regression"), index(tmp_path), PLAIN)
 
 
+def masks_task(tmp_path: Path, names: dict[int, str], *, test: list[int] | str, used: list[int]) -> Task:
+    """Two images: the first `used` categories in rows of one px; test images likewise, or of an array."""
+
+    def write(role: str, numbers: list[int]) -> str:
+        rows = [[0, row, 10, row, 10, row + 1, 0, row + 1] for row in range(len(numbers))]
+        entries = [
+            {"image_id": 1, "category_id": number, "segmentation": [row]}
+            for number, row in zip(numbers, rows, strict=True)
+        ]
+        path = coco(tmp_path / f"{role}.json", entries)
+        categories = [{"id": number, "name": name} for number, name in names.items()]
+        path.write_text(json.dumps({**json.loads(path.read_text()), "categories": categories}))
+        return path.name
+
+    folder(tmp_path / "images")
+    labels = test if isinstance(test, str) else write("test", test)
+    (tmp_path / "task.toml").write_text(
+        f'kind = "segmentation"\nclasses = true\nlabels = "{write("synthetic", used)}"\n'
+        f'[test]\nimages = "images"\nlabels = "{labels}"\n'
+    )
+    return load_task(tmp_path / "task.toml", str(tmp_path / "images"))
+
+
+COLOURS = {0: "red", 7: "blue", 255: "green"}
+
+
+def test_categories_become_classes_from_1_on_in_the_order_of_their_ids_in_all_files(tmp_path: Path) -> None:
+    read = masks_task(tmp_path, COLOURS, used=[0, 7, 255], test=[255, 0])
+    assert read.test is not None
+    np.testing.assert_array_equal(read.labels.values[0, :4, 0], [1, 2, 3, 0])
+    np.testing.assert_array_equal(read.test.labels.values[0, :4, 0], [3, 1, 0, 0])
+    assert read.labels.class_names == {1: "red", 2: "blue", 3: "green"}
+    assert read.test.labels.class_names == read.labels.class_names
+    assert len(read.regions) == 3
+
+
+@pytest.mark.parametrize(
+    ("names", "used", "classes"),
+    [
+        ({1: "a", 2: "b", 3: "c"}, [1, 3], [1, 3]),
+        ({}, [2, 1], [2, 1]),
+        ({0: "things", 1: "a", 2: "b"}, [1, 2], [1, 2]),
+        ({0: "Background", 1: "a"}, [0, 1], [0, 1]),
+        (dict.fromkeys(range(300), "x"), [4, 2], [2, 1]),
+    ],
+)
+def test_categories_that_are_numbered_from_1_on_are_classes_as_they_are(
+    tmp_path: Path, names: dict[int, str], used: list[int], classes: list[int]
+) -> None:
+    read = masks_task(tmp_path, names, used=used, test=used[:1])
+    np.testing.assert_array_equal(read.labels.values[0, : len(used), 0], classes)
+
+
+def test_a_category_that_no_synthetic_label_has_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"test\.json: .* category 9, which the synthetic labels do not have"):
+        masks_task(tmp_path, COLOURS, used=[0, 7], test=[9])
+    with pytest.raises(DataError, match=r"test\.json: .* category 0 \(things\), which the synthetic"):
+        masks_task(tmp_path, {0: "things", 1: "a", 2: "b"}, used=[1, 2], test=[1, 0])
+
+
+def test_more_categories_than_masks_can_hold_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"are of 255 categories; masks have at most 254 classes"):
+        masks_task(tmp_path, {}, used=list(range(255)), test=[1])
+
+
+def test_an_array_of_masks_beside_a_coco_file_holds_its_category_ids(tmp_path: Path) -> None:
+    masks = np.zeros((2, 8, 10), np.uint8)
+    masks[0, :4, 0] = (9, 4, 255, 0)
+    npz(tmp_path / "real.npz", masks=masks, odd=masks + 1)
+    read = masks_task(tmp_path, {}, used=[4, 9], test="real.npz:masks")
+    assert read.test is not None
+    np.testing.assert_array_equal(read.test.labels.values[0, :4, 0], [2, 1, 255, 0])
+    with pytest.raises(DataError, match="holds the category 10, which the synthetic labels do not have"):
+        masks_task(tmp_path, {}, used=[4, 9], test="real.npz:odd")
+    with pytest.raises(DataError, match="an array cannot hold the category 0 of the synthetic labels"):
+        masks_task(tmp_path, COLOURS, used=[0, 7], test="real.npz:masks")
+
+
 def test_compressed_run_lengths_are_those_of_coco() -> None:
     """Runs 9, 3, 68 of a 8x10 mask; the fourth on would be written as a difference to the last but one."""
     mask = run_length_mask("93T2", [8, 10])

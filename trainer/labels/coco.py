@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,14 @@ from numpy.typing import NDArray
 
 from trainer.errors import DataError
 from trainer.evaluation.results import LabelKind
-from trainer.labels.index import ImageIndex
+from trainer.labels.index import MOST_NAMED, ImageIndex
+from trainer.labels.labels import VOID
 from trainer.labels.masks import polygon_mask, run_length_mask
 
 MOST_OBJECTS_PER_IMAGE = 1000
+MOST_CATEGORIES = VOID - 1
+BACKGROUND = "background"
+"""What category 0 is called where its pixels are those of nothing."""
 Entry = dict[str, Any]
 """One object of the file, as JSON gives it: read only here."""
 
@@ -62,14 +66,36 @@ class Document:
             boxes[place, : len(corners)] = np.reshape(corners, (-1, 4))
         return boxes
 
-    def masks(self, *, classes: bool) -> Iterator[tuple[int, NDArray[np.int32]]]:
-        """(index of the image, int32 [height, width]): instances numbered from 1, or their categories."""
+    def pixel_classes(self) -> dict[int, int]:
+        """Class of a pixel by category: 1 to K in the order of the ids, 0 for one called background.
+
+        Of categories that are listed or used, only used where those are too many; a category 0 that is listed
+        and never used stands for no object. DataError for more than 254.
+        """
+        names = self.category_names()
+        used = {self._category(entry) for entries in self.annotations for entry in entries}
+        known = used | {number for number in names if number > 0}
+        known = used if len(known) > MOST_CATEGORIES else known
+        background = {0} & known if names.get(0, "").lower() == BACKGROUND else set()
+        if len(known - background) > MOST_CATEGORIES:
+            raise DataError(
+                f"{self.path}: its annotations are of {len(known)} categories; masks have at most "
+                f"{MOST_CATEGORIES} classes"
+            )
+        classes = {number: place for place, number in enumerate(sorted(known - background), 1)}
+        return classes | dict.fromkeys(background, 0)
+
+    def masks(self, classes: Mapping[int, int] | None) -> Iterator[tuple[int, NDArray[np.int32]]]:
+        """(index of the image, int32 [height, width]): instances numbered from 1, or `classes` by category.
+
+        DataError for a category that is not among those.
+        """
         for place, entries in enumerate(self.annotations):
             height, width = (int(side) for side in self.index.sizes[place])
             labels = np.zeros((height, width), np.int32)
             for number, entry in enumerate(entries, 1):
                 mask = self._mask(entry, place, height, width)
-                labels[mask] = self._category(entry) if classes else number
+                labels[mask] = number if classes is None else self._class(entry, classes)
             yield place, labels
 
     def keypoints(self) -> NDArray[np.float32]:
@@ -94,6 +120,16 @@ class Document:
         if type(category) is not int or not 0 <= category < 1 << 31:
             raise DataError(f"{self.path}: an annotation has the category {str(category)[:40]}")
         return category
+
+    def _class(self, entry: Entry, classes: Mapping[int, int]) -> int:
+        category = self._category(entry)
+        if category not in classes:
+            name = self.category_names().get(category, "")[:MOST_NAMED]
+            raise DataError(
+                f"{self.path}: an annotation has the category {category}{name and f' ({name})'}, which the "
+                "synthetic labels do not have"
+            )
+        return classes[category]
 
     def _box(self, entry: Entry, place: int) -> NDArray[np.float32]:
         if "bbox" not in entry:

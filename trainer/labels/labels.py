@@ -1,6 +1,6 @@
 """Owns Labels: what is known about every image of one set, in one array per kind, checked once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -41,8 +41,10 @@ class Labels:
     classes: bool = False
     """Segmentation: values are classes; else they number instances, all of one class."""
     class_names: dict[int, str] = field(default_factory=dict)
-    """Classification: what its classes are called, where the file says it. Boxes: the categories in the file,
-    which are all one here."""
+    """What classes are called, where the file says it. Boxes: the categories in the file, which are all one
+    here."""
+    categories: Mapping[int, int] | None = None
+    """Masks of classes from a COCO file: the class of each category id."""
 
     def __len__(self) -> int:
         return len(self.values)

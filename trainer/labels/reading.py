@@ -1,6 +1,7 @@
 """Owns reading labels from outside: an .npz array, a .csv or a COCO .json becomes Labels of a source."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,11 @@ from numpy.typing import NDArray
 
 from trainer.errors import DataError
 from trainer.evaluation.results import LabelKind
-from trainer.labels.coco import read_coco
+from trainer.labels.coco import Document, read_coco
 from trainer.labels.csv_table import read_csv
 from trainer.labels.fitting import fit_boxes, fit_map, fit_points, fitted_size
 from trainer.labels.index import ImageIndex
-from trainer.labels.labels import Labels, labels_of
+from trainer.labels.labels import VOID, Labels, labels_of
 from trainer.npz import NpzArray
 from trainer.sources import Reading
 
@@ -29,6 +30,8 @@ class Meaning:
     unit: str = ""
     leave_out: tuple[int, ...] = ()
     classes: bool = False
+    categories: Mapping[int, int] | None = None
+    """Masks of classes: the class of each category id that is known; None: the file's own."""
 
 
 def read_labels(text: str, meaning: Meaning, index: ImageIndex, reading: Reading) -> Labels:
@@ -91,7 +94,32 @@ def _from_array(
         leave_out=meaning.leave_out,
         classes=meaning.classes,
     )
+    if meaning.categories is not None and labels.classes:
+        labels = replace(labels, values=_classes_by_category(labels.values, meaning.categories, name))
     return _fitted(labels, name, index, reading)
+
+
+def _classes_by_category(
+    values: NDArray[np.int32], categories: Mapping[int, int], name: str
+) -> NDArray[np.int32]:
+    """Masks that hold category ids, 0 background and 255 none → their classes."""
+    odd = [number for number in (0, VOID) if categories.get(number)]
+    if odd:
+        raise DataError(
+            f"{name}: masks in an array cannot hold the category {odd[0]} of the synthetic labels, for 0 is "
+            f"background there and {VOID} none; write a COCO .json"
+        )
+    table = np.full(VOID + 1, -1, np.int32)
+    table[[0, VOID]] = 0, VOID
+    for number, one in categories.items():
+        if number < VOID:
+            table[number] = one
+    classes = table[values]
+    if (classes < 0).any():
+        raise DataError(
+            f"{name} holds the category {values[classes < 0][0]}, which the synthetic labels do not have"
+        )
+    return classes
 
 
 def _fitted(labels: Labels, name: str, index: ImageIndex, reading: Reading) -> Labels:
@@ -109,19 +137,7 @@ def _fitted(labels: Labels, name: str, index: ImageIndex, reading: Reading) -> L
             )
         if reading.resize is not None or reading.crop is not None:
             values = np.stack([fit_map(label, reading) for label in values])
-    return _replaced(labels, values)
-
-
-def _replaced(labels: Labels, values: NDArray[Any], class_names: dict[int, str] | None = None) -> Labels:
-    return Labels(
-        labels.kind,
-        values,
-        labels.names,
-        labels.unit,
-        labels.leave_out,
-        labels.classes,
-        labels.class_names if class_names is None else class_names,
-    )
+    return replace(labels, values=values)
 
 
 def _from_json(path: Path, meaning: Meaning, index: ImageIndex, reading: Reading) -> Labels:
@@ -131,22 +147,34 @@ def _from_json(path: Path, meaning: Meaning, index: ImageIndex, reading: Reading
     if meaning.kind == "classification":
         classes = document.classes()
         labels = labels_of("classification", classes, str(path), leave_out=meaning.leave_out)
-        return _replaced(labels, labels.values, document.category_names())
+        return replace(labels, class_names=document.category_names())
     if meaning.kind == "segmentation":
-        height, width = fitted_size((int(index.sizes[0, 0]), int(index.sizes[0, 1])), reading)
-        masks = np.zeros((len(index), height, width), np.int32)
-        for place, mask in document.masks(classes=meaning.classes):
-            fitted = fit_map(mask, reading)
-            if fitted.shape != (height, width):
-                raise DataError(
-                    f"{path}: the masks of {index.source} differ in size; --resize or --crop makes them one"
-                )
-            masks[place] = fitted
-        return labels_of("segmentation", masks, str(path), classes=meaning.classes)
+        return _masks(document, meaning, reading)
     if meaning.kind == "keypoints":
         return _from_array(document.keypoints(), str(path), meaning, index, reading)
     labels = _from_array(document.boxes(), str(path), meaning, index, reading)
-    return _replaced(labels, labels.values, document.box_names())
+    return replace(labels, class_names=document.box_names())
+
+
+def _masks(document: Document, meaning: Meaning, reading: Reading) -> Labels:
+    path, index, categories = document.path, document.index, None
+    if meaning.classes:
+        categories = document.pixel_classes() if meaning.categories is None else meaning.categories
+    height, width = fitted_size((int(index.sizes[0, 0]), int(index.sizes[0, 1])), reading)
+    masks = np.zeros((len(index), height, width), np.int32)
+    for place, mask in document.masks(categories):
+        fitted = fit_map(mask, reading)
+        if fitted.shape != (height, width):
+            raise DataError(
+                f"{path}: the masks of {index.source} differ in size; --resize or --crop makes them one"
+            )
+        masks[place] = fitted
+    labels = labels_of("segmentation", masks, str(path), classes=meaning.classes)
+    if categories is None:
+        return labels
+    names = document.category_names()
+    called = {one: names.get(number, str(number)) for number, one in categories.items()}
+    return replace(labels, class_names=called, categories=categories)
 
 
 def _from_csv(

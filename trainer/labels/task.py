@@ -1,5 +1,6 @@
 """Owns the task file: which labels the synthetic and the real test images have, and what is asked of them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -13,7 +14,7 @@ from trainer.evaluation.results import LabelKind
 from trainer.labels.coco import labels_in_coco
 from trainer.labels.fitting import fitted_size
 from trainer.labels.index import ImageIndex, index_images
-from trainer.labels.labels import Labels
+from trainer.labels.labels import VOID, Labels
 from trainer.labels.reading import Meaning, read_labels
 from trainer.labels.regions import Regions, regions_of
 from trainer.options import read_toml
@@ -213,6 +214,7 @@ def _labelled(
         "" if ordinal else synthetic.unit,
         synthetic.leave_out,
         synthetic.classes,
+        _categories(synthetic),
     )
     index = index_images(source)
     labels = read_labels(_beside(path, files.labels), meaning, index, reading)
@@ -233,6 +235,13 @@ def _labelled(
     return LabelledImages(
         images[answers], labels.of(answers), None if groups is None else groups[answers], files.rank
     )
+
+
+def _categories(synthetic: Labels) -> Mapping[int, int] | None:
+    """Class of each category id, for the masks of real images; beside an array of masks ids are classes."""
+    if not synthetic.classes:
+        return None
+    return synthetic.categories or {number: number for number in range(1, VOID)}
 
 
 def _groups(path: Path, place: str, index: ImageIndex) -> NDArray[np.int64]:

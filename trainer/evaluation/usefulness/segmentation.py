@@ -120,9 +120,8 @@ class Segmentation:
         values = labels.values
         highest = int(values[_known(labels)].max(initial=0))
         if labels.classes and highest >= self.classes:
-            raise DataError(
-                f"a mask holds class {highest}; the synthetic ones have none above {self.classes - 1}"
-            )
+            name = labels.class_names.get(highest, highest)
+            raise DataError(f"a mask holds class {name}; no synthetic one does")
         classes: Answers = (values if labels.classes else values > 0).astype(np.uint8)
         return classes
 
