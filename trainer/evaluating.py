@@ -73,8 +73,9 @@ def evaluate(request: Request) -> None:
             torch.set_num_threads(config.threads)
         data = read_images_of(config, Path(cache), console)
         task = read_task(request.task, config, data)
-        if task is not None and (pooled := task.pooled()) is not None:
-            console.say(f"note: {pooled}")
+        notes = _notes(task, data)
+        for note in notes.values():
+            console.say(f"note: {note}")
         with _watching() as watch:
             for measured in measure_all(candidates, data, task, request.plan, watch):
                 report = Report(
@@ -82,7 +83,11 @@ def evaluate(request: Request) -> None:
                     real=config.real,
                     created_utc=now.isoformat(timespec="seconds"),
                     command=request.command,
-                    settings={**measured.settings, **_sources(request, candidates, len(measured.candidates))},
+                    settings={
+                        **measured.settings,
+                        **notes,
+                        **_sources(request, candidates, len(measured.candidates)),
+                    },
                     realities=measured.realities,
                     candidates=measured.candidates,
                     seconds=monotonic() - started,
@@ -159,6 +164,14 @@ def read_task(file: Path | None, config: TrainConfig, data: TrainingData) -> Tas
     if len(task.labels) != len(data.synthetic):
         raise DataError(f"{file} labels {len(task.labels)} synthetic images, there are {len(data.synthetic)}")
     return task
+
+
+def _notes(task: Task | None, data: TrainingData) -> dict[str, str]:
+    """What a reader must know of the task, by what it is about."""
+    if task is None:
+        return {}
+    told = {"boxes": task.pooled(), "test images": task.seen(data.real)}
+    return {name: sentence for name, sentence in told.items() if sentence is not None}
 
 
 def _sources(request: Request, candidates: Sequence[Candidate], measured: int) -> dict[str, str]:

@@ -53,7 +53,9 @@ def write_images(folder: Path) -> dict[str, str]:
         image[top : top + 6, left : left + 6] = 230 if bright else 30
         box[:] = (left, top, left + 6, top + 6)
     real = np.clip(synthetic[::-1] * 0.6 + 20 + rng.normal(0, 8, synthetic.shape), 0, 255).astype(np.uint8)
-    arrays = {"synthetic": synthetic, "real": real, "label": label, "real_label": label[::-1], "boxes": boxes}
+    arrays = {"synthetic": synthetic, "real": real, "label": label, "boxes": boxes}
+    for name, part in (("tested", slice(COUNT // 2)), ("learned", slice(COUNT // 2, None))):
+        arrays |= {name: real[part], f"{name}_label": label[::-1][part]}
     np.savez(folder / "images.npz", **arrays)  # type: ignore[arg-type]
     return {"synthetic": f"{folder}/images.npz:synthetic", "real": f"{folder}/images.npz:real"}
 
@@ -62,8 +64,8 @@ def write_task(folder: Path) -> Path:
     file = folder / "task.toml"
     file.write_text(
         'kind = "classification"\nlabels = "images.npz:label"\nregions = "images.npz:boxes"\n'
-        '[test]\nimages = "images.npz:real"\nlabels = "images.npz:real_label"\n'
-        '[upper_bound]\nimages = "images.npz:real"\nlabels = "images.npz:real_label"\n'
+        '[test]\nimages = "images.npz:tested"\nlabels = "images.npz:tested_label"\n'
+        '[upper_bound]\nimages = "images.npz:learned"\nlabels = "images.npz:learned_label"\n'
     )
     return file
 
@@ -143,6 +145,7 @@ def test_with_a_task_every_arm_is_scored_and_what_estimators_say_is_compared(
     assert kept["candidates"][0]["preservation"]["estimator"]["measure"]
     assert 0.0 <= kept["metrics"]["accuracy_refined"] <= 1.0
     assert "With strong augmentation" in run.report.read_text()
+    assert kept["settings"]["test images"].startswith("24 of the 24 test images are among the real images")
 
 
 def test_without_real_labels_a_task_still_says_whether_labels_hold(
@@ -158,6 +161,7 @@ def test_without_real_labels_a_task_still_says_whether_labels_hold(
     assert one["preservation"]["estimator"]["measure"] == "same class"
     assert one["usefulness"] is None
     assert "the task has no labelled real images to test on" in page.read_text()
+    assert "test images" not in json.loads(run.evaluation.read_text())["settings"]
     pieces = re.findall(r"^\[(\d+)/(\d+)\]", capsys.readouterr().err, re.MULTILINE)
     assert {total for _, total in pieces} == {pieces[-1][0]}, "as many pieces as were foretold"
 

@@ -417,6 +417,27 @@ def test_a_rank_of_a_column_that_no_label_has_is_refused(tmp_path: Path) -> None
         task(tmp_path, TASK.replace('names = ["yaw"]', "").replace("column = 0", "column = 1"))
 
 
+def test_a_test_image_that_the_upper_bound_learns_from_is_refused_by_name(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 255, (8, 8, 10)).astype(np.uint8)
+    pixels[[1, 6]] = 0
+    text = TASK.partition("[test]")[0]
+    for role, first in (("test", 0), ("upper_bound", 4)):
+        npz(tmp_path / f"{role}.npz", images=pixels[first : first + 4], angle=np.arange(4.0))
+        text += f'[{role}]\nimages = "{role}.npz:images"\nlabels = "{role}.npz:angle"\n'
+    read = task(tmp_path, text)
+    assert read.seen(pixels[4:, ..., None]) is None, "black images are alike by chance"
+    assert str(read.seen(pixels[2:, ..., None])).startswith(
+        "2 of the 4 test images are among the real images"
+    )
+    assert read.seen(pixels[2:, :5, :, None]) is None
+    npz(tmp_path / "upper_bound.npz", images=pixels[2:6], angle=np.arange(4.0))
+    with pytest.raises(
+        DataError, match=r"2 of the 4 test images are in the upper bound, too, the first is 2:"
+    ):
+        task(tmp_path, text)
+
+
 def boxes_task(tmp_path: Path, *categories: tuple[int, ...], names: tuple[str, ...] = ()) -> Task:
     """A task whose synthetic and whose test images have a box of each of these categories."""
     listed = [{"id": number, "name": name} for number, name in enumerate(names)]

@@ -257,8 +257,6 @@ def _words(ground: Ground, data: TrainingData) -> dict[str, str]:
             f"{learning.seeds} seed{'s' * (learning.seeds > 1)}, {updates}, "
             f"{learning.variants} refinements of each where they differ"
         )
-    if task is not None and (pooled := task.pooled()) is not None:
-        used["boxes"] = pooled
     if settings.judging == QUICK_JUDGING:
         used["quick"] = "a first look with few images and short training; not for the record"
     return used

@@ -15,6 +15,7 @@ from trainer.labels.coco import labels_in_coco
 from trainer.labels.fitting import fitted_size
 from trainer.labels.index import ImageIndex, index_images
 from trainer.labels.labels import VOID, Labels
+from trainer.labels.overlap import shared
 from trainer.labels.reading import Meaning, read_labels
 from trainer.labels.regions import Regions, regions_of
 from trainer.options import read_toml
@@ -92,6 +93,8 @@ class LabelledImages:
     groups: NDArray[np.int64] | None
     """int64 [N]: the group of each image, over which scores are averaged."""
     rank: Rank | None
+    names: tuple[str, ...] = ()
+    """Of the N images: paths in their folder, or numbers in their array."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +110,15 @@ class Task:
     test: LabelledImages | None
     """None: no real image has a label, and usefulness is not measured."""
     upper_bound: LabelledImages | None
+
+    def seen(self, real: Images) -> str | None:
+        """A sentence about test images that are among the `real` ones; None where there are none."""
+        if self.test is None or not (count := len(shared(self.test.images, real))):
+            return None
+        return (
+            f"{count} of the {len(self.test.images)} test images are among the real images, too: refiners "
+            "trained on those have seen them, without labels"
+        )
 
     def pooled(self) -> str | None:
         """A sentence about categories of boxes that are measured as one; None where there are not several."""
@@ -145,6 +157,8 @@ def load_task(path: Path, synthetic: str | Source, reading: Reading | None = Non
         None if files is None else _labelled(path, files, role, labels, reading)
         for files, role in ((file.test, "test"), (file.upper_bound, "upper bound"))
     )
+    if test is not None and upper_bound is not None:
+        _require_apart(test, upper_bound)
     regions = _regions(path, file, labels, index, reading)
     return Task(file.kind, labels, regions, _survives_moves(file), test, upper_bound)
 
@@ -232,9 +246,25 @@ def _labelled(
     if not answers.any():
         raise DataError(f"{files.labels}: no {role} image has a label")
     groups = None if files.groups is None else _groups(path, files.groups, index)
+    names = index.names or tuple(map(str, range(len(index))))
     return LabelledImages(
-        images[answers], labels.of(answers), None if groups is None else groups[answers], files.rank
+        images[answers],
+        labels.of(answers),
+        None if groups is None else groups[answers],
+        files.rank,
+        tuple(names[row] for row in np.flatnonzero(answers)),
     )
+
+
+def _require_apart(test: LabelledImages, upper_bound: LabelledImages) -> None:
+    """DataError where an image is tested that the upper bound has learned."""
+    rows = shared(test.images, upper_bound.images)
+    if len(rows):
+        raise DataError(
+            f"{len(rows)} of the {len(test.images)} test images are in the upper bound, too, the first is "
+            f"{test.names[rows[0]]}: a bound that has learned what it is tested on is none; leave them out "
+            "of one of the two"
+        )
 
 
 def _categories(synthetic: Labels) -> Mapping[int, int] | None:
