@@ -117,6 +117,8 @@ class Consistency:
     device: torch.device
     score: float | None = None
     """Of held-out images, by the estimation's primary metric; None as long as nothing was learned."""
+    skill: float | None = None
+    """Of those, how much better than without looking: 0 no better, 1 all right; None once resumed."""
 
     def learn(self, world: World) -> None:
         """Let the main process's estimator learn the labels; all others get its weights."""
@@ -141,9 +143,10 @@ class Consistency:
             device=self.device,
         )
         answers = ask(self.estimation, network, self._taken(self.asked), self.device)
-        score = next(iter(self.estimation.score(answers, labels.of(self.asked)).values()))
+        truth = labels.of(self.asked)
+        score = next(iter(self.estimation.score(answers, truth).values()))
         weights = {name: value.cpu() for name, value in network.state_dict().items()}
-        return {"network": weights, "score": score}
+        return {"network": weights, "score": score, "skill": self.estimation.skill(answers, truth)}
 
     def _taken(self, rows: NDArray[np.int64]) -> Tensor:
         """Images in the frame, part by part: the set may be a file that is larger than memory."""
@@ -214,7 +217,7 @@ class Consistency:
         """Take an estimator that has learned."""
         if state is not None:
             self.network.load_state_dict(state["network"])
-            self.score = state["score"]
+            self.score, self.skill = state["score"], state.get("skill")
 
 
 def make_consistency(
@@ -260,9 +263,11 @@ def make_consistency(
 
 def _divided(lesson: Lesson, images: Images, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Rows to learn from, and rows to be asked about; DataError where there are too few."""
+    if (showing := int(lesson.labels.showing.sum())) < FEWEST_LABELLED:
+        raise DataError(
+            f"--labels needs {FEWEST_LABELLED} synthetic images whose labels show something, not {showing}"
+        )
     rows = np.flatnonzero(lesson.labels.answers).astype(np.int64)
-    if len(rows) < FEWEST_LABELLED:
-        raise DataError(f"--labels needs labels of {FEWEST_LABELLED} synthetic images, not of {len(rows)}")
     rows = np.random.default_rng(stream_seed(seed, "labels/rows")).permutation(rows)
     most = max(FEWEST_ASKED, fitting_at_once(images, HELD_OUT, MOST_PIXELS_ASKED))
     held_out = min(most, len(rows) // HELD_OUT_SHARE)

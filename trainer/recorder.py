@@ -11,6 +11,7 @@ from trainer.checkpoint import save_checkpoint
 from trainer.consistency import Consistency
 from trainer.console import Console
 from trainer.disk import telling, write_atomically
+from trainer.evaluation.alarms import cannot_read
 from trainer.grid import draw_grid, to_png
 from trainer.run_folder import RunFolder
 from trainer.samples import sample_rows
@@ -54,6 +55,9 @@ class Recorder:
             f"its answers about {len(consistency.asked)} others: {metric} is {score:.3f}; refinement must "
             "keep them"
         )
+        if (sentence := cannot_read(metric, score, consistency.skill)) is not None:
+            self._write({"iteration": 1, "alarm": "blind_estimator", "sentence": sentence})
+            self._console.alarm(Alarm("blind_estimator", 0, sentence))
 
     def log(self, run: Training, phase: str, step: int, means: Mapping[str, float]) -> None:
         """Write one line about the steps since the last one, and what is wrong, if anything."""

@@ -71,6 +71,15 @@ def test_a_run_that_begins_anew_tells_once_what_its_estimator_learned(tmp_path: 
     assert ["estimator" in line for line in again].count(True) == 1
 
 
+def test_an_estimator_that_learned_nothing_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = fit(tmp_path, labels=labelled(tmp_path), labels_updates=1)
+    (sentence,) = [line["sentence"] for line in lines(run) if line.get("alarm") == "blind_estimator"]
+    assert sentence.startswith("the estimator cannot read the synthetic images: 1 - MAE / std is ")
+    assert f"warning: {sentence}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("weight", "colours_count"), [(1.0, False), (0.0, True)])
 def test_colours_are_lost_content_only_where_no_label_is_watched(
     tmp_path: Path, weight: float, colours_count: bool

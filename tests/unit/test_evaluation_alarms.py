@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -98,6 +99,32 @@ def test_a_good_refiner_raises_no_alarm(alarms: Callable[..., tuple[str, ...]]) 
             {"estimator": EstimatorChange("change of yaw", "deg", 3.5, 4.0, 9.0, {})},
             "change of yaw is 3.50 deg",
         ),
+        (
+            "preservation",
+            {
+                "estimator": EstimatorChange(
+                    "mask IoU", "", 1.0, 1.0, 1.0, {}, 0.21, metric="mean IoU", skill_before=0.09
+                )
+            },
+            "the estimator cannot read the synthetic images: mean IoU is 0.210 on those that it has not seen",
+        ),
+        (
+            "preservation",
+            {
+                "estimator": EstimatorChange(
+                    "box IoU",
+                    "",
+                    1.0,
+                    1.0,
+                    1.0,
+                    {},
+                    math.nan,
+                    metric="average precision",
+                    skill_before=math.nan,
+                )
+            },
+            "average precision is not defined on those that it has not seen",
+        ),
         ("realism", {"judge": estimate(0.985, 0.985)}, "the judge is saturated: it tells 98.5%"),
         ("realism", {"layout": estimate(0.66, 0.9)}, "what the images show differs: a judge that sees only"),
         ("usefulness", {"gap_closed": estimate(-0.1, -0.06)}, "nothing is gained"),
@@ -113,6 +140,11 @@ def test_what_went_wrong_is_told_and_nothing_else(
 ) -> None:
     (told,) = alarms(**{part: changes})
     assert sentence in told
+
+
+def test_an_estimator_that_reads_synthetic_images_is_trusted(alarms: Callable[..., tuple[str, ...]]) -> None:
+    sound = EstimatorChange("mask IoU", "", 1.0, 1.0, 1.0, {}, 0.3, metric="mean IoU", skill_before=0.11)
+    assert alarms(preservation={"estimator": sound}) == ()
 
 
 def test_an_estimator_that_knows_the_style_may_acquit_the_content(

@@ -99,6 +99,18 @@ def test_the_page_is_well_formed_and_tells_the_headlines(make_report: MakeReport
         assert words in said, words
 
 
+def test_the_page_tells_beside_labels_kept_how_well_the_estimator_reads_at_all(
+    make_report: MakeReport,
+) -> None:
+    plain = make_report().candidates[0].preservation
+    assert plain.estimator is not None
+    known = dataclasses.replace(plain.estimator, score_before=0.97, score_after=0.955, metric="accuracy")
+    report = make_report({"preservation": dataclasses.replace(plain, estimator=known)})
+    said = " ".join(read(render(report, pictures(report))).text.split())
+    assert "97.0 %, of 8; it reads synthetic images with accuracy 97.0 %" in said
+    assert "estimator's accuracy 97.0 % 95.5 %" in said
+
+
 def test_the_page_needs_nothing_from_elsewhere_and_runs_no_script(make_report: MakeReport) -> None:
     report = make_report()
     page = render(report, pictures(report))

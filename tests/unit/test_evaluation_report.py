@@ -61,6 +61,16 @@ def test_a_card_gets_the_headlines_with_their_units_in_their_names(make_report: 
     assert {name: found[name] for name in wanted} == pytest.approx(wanted, abs=1e-6)
 
 
+def test_beside_what_an_estimator_says_the_terminal_shows_its_own_score(make_report: MakeReport) -> None:
+    change = EstimatorChange("same class", "", 1.0, 0.985, 0.0, {}, 0.97, 0.955, metric="accuracy")
+    kept = dataclasses.replace(make_report().candidates[0].preservation, estimator=change)
+    console = Console(width=120)
+    with console.capture() as captured:
+        print_report(make_report({"preservation": kept}), console)
+    (row,) = (line for line in captured.get().splitlines() if "estimator's accuracy" in line)
+    assert row.index("97.0") < row.index("95.5")
+
+
 def test_the_terminal_shows_every_refiner_and_its_alarms(make_report: MakeReport) -> None:
     report = make_report({"name": "one"}, {"name": "[bold]other", "alarms": ("content is being erased",)})
     console = Console(width=120)

@@ -165,6 +165,59 @@ def test_pixels_of_no_class_count_nowhere() -> None:
     assert float(estimation.loss(logits, estimation.targets(truth))) == pytest.approx(float(right))
 
 
+@pytest.mark.parametrize("kind", ["classification", "segmentation", "boxes", "keypoints", "regression"])
+def test_an_answer_for_all_images_shows_no_skill_and_the_truth_shows_all(kind: str) -> None:
+    images, labels = squares(0, 24)
+    estimation, truth = estimation_for(labels[kind], Frame.of(images, 96)), labels[kind]
+    values = truth.values
+    right, blind = values, np.broadcast_to(values.astype(np.float64).mean(axis=0), values.shape)
+    if kind == "boxes":
+        right, blind = (np.insert(said, 4, 0.9, axis=2) for said in (right, blind))
+    elif kind == "classification":
+        blind = np.ones_like(values)
+    elif kind == "segmentation":
+        blind = np.ones_like(values)
+        assert estimation.skill(np.zeros_like(values), truth) < 0
+    assert estimation.skill(right, truth) == pytest.approx(1.0)
+    assert abs(estimation.skill(blind, truth)) < 0.06
+
+
+def test_where_labels_are_all_alike_skill_cannot_be_told() -> None:
+    images, labels = squares(0, 24)
+    for kind in ("classification", "keypoints", "regression"):
+        same = labels[kind].of(np.zeros(24, np.int64))
+        estimation = estimation_for(labels[kind], Frame.of(images, 96))
+        assert np.isnan(estimation.skill(same.values, same))
+    empty = labels_of("segmentation", np.zeros((24, SIDE, SIDE), int), "x")
+    assert np.isnan(estimation_for(labels["segmentation"], Frame.of(images, 96)).skill(empty.values, empty))
+
+
+def test_of_several_classes_the_most_frequent_for_every_pixel_shows_no_skill() -> None:
+    truth = labels_of("segmentation", np.array([[[0, 1, 1, 255], [2, 1, 1, 255]]]), "x", classes=True)
+    estimation = Segmentation.of(Frame(1, 2, 4, 1), truth)
+    assert estimation.skill(np.ones((1, 2, 4), np.uint8), truth) == pytest.approx(0.0)
+    assert estimation.skill(truth.values.astype(np.uint8), truth) == pytest.approx(1.0)
+
+
+def test_a_column_that_never_changes_is_refused_by_name() -> None:
+    images, labels = squares(0, 24)
+    values = labels["regression"].values.copy()
+    values[:, 1] = 0.1
+    constant = labels_of("regression", values, "x", names=("yaw", "pitch"))
+    with pytest.raises(DataError, match=r"column pitch is 0\.1 in every image"):
+        estimation_for(constant, Frame.of(images, 96))
+
+
+@pytest.mark.parametrize("kind", ["boxes", "segmentation"])
+def test_images_without_an_object_are_nothing_to_learn_from(kind: Any) -> None:
+    images, labels = squares(0, 64)
+    values = labels[kind].values.copy()
+    values[15:] = -1 if kind == "boxes" else 0
+    few = labels_of(kind, values, "x")
+    with pytest.raises(DataError, match="needs 16 images whose labels show something, not 15"):
+        measure_estimator_change(few, images, images, Learning(updates=1))
+
+
 def test_average_precision_is_the_area_under_the_curve() -> None:
     """Right, wrong, right of 2: precision 1 up to recall 1/2, then 2/3."""
     area = average_precision(np.array([0.9, 0.8, 0.7]), np.array([True, False, True]), 2)
@@ -384,6 +437,8 @@ def test_an_estimator_sees_that_content_moved_and_that_nothing_changed() -> None
     assert moved.score_after is not None
     assert moved.score_after < 0.3
     assert moved.score_before > 0.8
+    assert moved.metric == "accuracy"
+    assert moved.skill_before == pytest.approx(2 * moved.score_before - 1, abs=0.1)
 
 
 def test_what_no_label_minds_changes_the_look_and_leaves_the_place() -> None:

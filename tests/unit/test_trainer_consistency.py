@@ -154,6 +154,8 @@ def test_held_out_images_are_not_learned_from_and_say_how_well_labels_are_read()
     one.learn(ALONE)
     assert one.score is not None
     assert one.score > 0.8
+    assert one.skill is not None
+    assert one.skill > 0.6
     other = consistency("classification")
     other.load_state_dict(one.state_dict())
     assert other.score == one.score
@@ -188,8 +190,18 @@ def test_images_are_taken_part_by_part(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_too_few_labels_are_refused() -> None:
     images, lessons = squares(15)
     data = TrainingData(images, images[::-1], (16, 16))
-    with pytest.raises(DataError, match="needs labels of 16 synthetic images, not of 15"):
+    with pytest.raises(DataError, match="needs 16 synthetic images whose labels show something, not 15"):
         make_consistency(lessons["regression"], data, settings(), ALONE, CPU)
+
+
+@pytest.mark.parametrize("kind", ["boxes", "segmentation"])
+def test_images_without_an_object_are_not_counted(kind: Any) -> None:
+    images, lessons = squares()
+    values = lessons[kind].labels.values.copy()
+    values[15:] = -1 if kind == "boxes" else 0
+    few = Lesson(labels_of(kind, values, "x"), False)
+    with pytest.raises(DataError, match="needs 16 synthetic images whose labels show something, not 15"):
+        make_consistency(few, TrainingData(images, images[::-1], (16, 16)), settings(), ALONE, CPU)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Owns the alarms of an evaluation: what its numbers say has gone wrong, one sentence each."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -31,6 +32,8 @@ LEAST_OVERLAP = 0.9
 """Mean of a fraction such as mask IoU, before against after."""
 MOST_CHANGE = {"px": 1.0, "deg": 2.0}
 """Median change of what an estimator says, by unit; other units have no limit that holds everywhere."""
+LEAST_SKILL = 0.1
+"""How much better than without looking an estimator must read synthetic images, where 1 is all right."""
 CLASSES_NAMED = 6
 
 
@@ -47,6 +50,7 @@ def alarms_of(
         _erased(preservation),
         _recoloured(preservation),
         _moved(preservation),
+        _blind(preservation.estimator),
         _drifting(preservation.estimator),
         _no_gain(usefulness),
         _no_better_than_augmentation(usefulness),
@@ -55,6 +59,21 @@ def alarms_of(
         _other_content(realism),
     )
     return tuple(sentence for sentence in found if sentence is not None)
+
+
+def cannot_read(metric: str, score: float | None, skill: float | None) -> str | None:
+    """A sentence about an estimator that learned nothing, by its own score on images that it has not seen.
+
+    None where its `skill` is sound or was not measured.
+    """
+    if skill is None or skill >= LEAST_SKILL:
+        return None
+    said = f"is {score:.3f}" if score is not None and math.isfinite(score) else "is not defined"
+    return (
+        f"the estimator cannot read the synthetic images: {metric} {said} on those that it has not seen, "
+        "hardly better than without looking, so that it says the same before and after refinement tells "
+        "nothing about labels; look whether they fit the images, label more of them or let it learn longer"
+    )
 
 
 def run_alarms(metrics: Path) -> tuple[str, ...]:
@@ -117,6 +136,10 @@ def _moved(kept: Preservation) -> str | None:
     return (
         f"structure moves: by {median:.2f} px under the {kept.regions_of} (median), so labels lie beside it"
     )
+
+
+def _blind(change: EstimatorChange | None) -> str | None:
+    return None if change is None else cannot_read(change.metric, change.score_before, change.skill_before)
 
 
 def _drifting(change: EstimatorChange | None) -> str | None:

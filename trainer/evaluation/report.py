@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from trainer.evaluation.html.overview import headline
+from trainer.evaluation.html.overview import headline, own_score
 from trainer.evaluation.html.text import NOTHING, gap, metric_unit, number, spread
 from trainer.evaluation.results import AUGMENTATIONS, ENDS, CandidateResult, Realism, Realities, Report
 
@@ -136,6 +136,9 @@ def _rows(report: Report) -> list[tuple[str, ...]]:
     changes = [candidate.preservation.estimator for candidate in found]
     if (first := changes[0]) is not None:
         rows.append((first.measure, "", *(headline(change) if change else NOTHING for change in changes), ""))
+        if first.metric:
+            after = (own_score(change, refined=True) if change else NOTHING for change in changes)
+            rows.append((f"estimator's {first.metric}", own_score(first), *after, ""))
     return [*rows, *_useful_rows(report)]
 
 

@@ -135,6 +135,10 @@ class EstimatorChange:
     of_harmless: "EstimatorChange | None" = None
     """What this estimator says of the synthetic images under other light, a slight blur and grain, instead of
     refined: its own unsteadiness."""
+    metric: str = ""
+    """Name of the estimator's own score, e.g. `accuracy`."""
+    skill_before: float | None = None
+    """How much better than without looking it reads synthetic images: 0 no better, 1 all right."""
 
 
 Arm = Literal["synthetic", "refined", "both", "real"]

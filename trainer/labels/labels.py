@@ -60,6 +60,18 @@ class Labels:
             return seen
         return np.ones(len(self), np.bool_)
 
+    @property
+    def showing(self) -> NDArray[np.bool_]:
+        """bool [N]: those of `answers` that show something: a box, a pixel that is no background."""
+        if self.kind == "boxes":
+            boxes: NDArray[np.bool_] = np.any(np.isfinite(self.values).all(axis=2), axis=1)
+            return boxes
+        if self.kind == "segmentation":
+            nothing = (0, VOID) if self.classes else (0,)
+            pixels: NDArray[np.bool_] = np.any(~np.isin(self.values, nothing), axis=(1, 2))
+            return pixels
+        return self.answers
+
     def of(self, images: NDArray[np.integer[Any]] | NDArray[np.bool_]) -> "Labels":
         """The labels of some images, by index or mask, in that order."""
         return replace(self, values=self.values[images])

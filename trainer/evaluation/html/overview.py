@@ -74,6 +74,11 @@ def headline(change: EstimatorChange) -> str:
     return number(change.mean, metric_unit(change.measure))
 
 
+def own_score(change: EstimatorChange, *, refined: bool = False) -> str:
+    """What an estimator itself reads right of synthetic images, or of `refined` ones."""
+    return number(change.score_after if refined else change.score_before, metric_unit(change.metric))
+
+
 def _card(title: str, meaning: str, report: Report, say: Say) -> str:
     several = len(report.candidates) > 1
     lines = []
@@ -108,12 +113,13 @@ def _labels(candidate: CandidateResult) -> tuple[str, str]:
     change = candidate.preservation.estimator
     if change is None:
         return NOTHING, NEEDS_TASK
+    known = f"; it reads synthetic images with {change.metric} {own_score(change)}" if change.metric else ""
     if change.per_class:
         worst = min(change.per_class, key=lambda name: change.per_class[name])
-        return headline(change), f"{change.measure}; least {number(change.per_class[worst], '%')}, of {worst}"
-    return headline(
-        change
-    ), f"{change.measure}; 95\u202f% better than {number(change.p95_worst, change.unit)}"
+        least = f"least {number(change.per_class[worst], '%')}, of {worst}"
+        return headline(change), f"{change.measure}; {least}{known}"
+    better = f"95\u202f% better than {number(change.p95_worst, change.unit)}"
+    return headline(change), f"{change.measure}; {better}{known}"
 
 
 def _gap(candidate: CandidateResult) -> tuple[str, str]:

@@ -1,10 +1,10 @@
 """Owns the table of all refiners side by side, between synthetic and real."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trainer.evaluation.html.charts import swatch
-from trainer.evaluation.html.overview import headline, look
+from trainer.evaluation.html.overview import headline, look, own_score
 from trainer.evaluation.html.text import (
     NOTHING,
     escape,
@@ -75,6 +75,12 @@ def _preservation(report: Report) -> list[Row]:
     first = report.candidates[0].preservation.estimator
     if first is not None:
         rows.append(row(first.measure, lambda p: headline(p.estimator) if p.estimator else NOTHING))
+    if first is not None and first.metric:
+        own = row(
+            f"estimator's {first.metric}",
+            lambda p: own_score(p.estimator, refined=True) if p.estimator else NOTHING,
+        )
+        rows.append(replace(own, synthetic=own_score(first)))
     return rows
 
 

@@ -124,6 +124,10 @@ class Boxes:
         mean = np.concatenate(overlaps)
         return {self.metric: precision, "mean IoU": float(mean.mean()) if len(mean) else nan}
 
+    def skill(self, answers: Answers, labels: Labels) -> float:
+        """The average precision itself: nobody finds a box without looking."""
+        return self.score(answers, labels)[self.metric]
+
     def change(self, before: Answers, after: Answers) -> Change:
         """Mean IoU of the boxes said before with the best said after, and the other way round."""
         values = np.array([_agreement(one, other) for one, other in zip(before, after, strict=True)])

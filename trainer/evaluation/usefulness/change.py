@@ -83,10 +83,8 @@ def summarise(
     change = estimation.change(before, after)
     values = change.values[counts]
     worst = 5 if change.more_is_better else 95
-    scores = [
-        next(iter(estimation.score(answers[counts], truth.of(counts)).values()))
-        for answers in (before, after)
-    ]
+    known = truth.of(counts)
+    scores = [next(iter(estimation.score(said[counts], known).values())) for said in (before, after)]
     return EstimatorChange(
         change.measure,
         change.unit,
@@ -96,6 +94,8 @@ def summarise(
         per_class=_by_class(change, truth),
         score_before=scores[0],
         score_after=scores[1],
+        metric=estimation.metric,
+        skill_before=estimation.skill(before[counts], known),
     )
 
 
@@ -121,8 +121,10 @@ def _all_rows(pools: Sequence[Tensor]) -> NDArray[np.int64]:
 
 def _halves(labels: Labels, most: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Which images are learnt from, and which are asked about, at most `most` in all."""
+    if (showing := int(labels.showing.sum())) < FEWEST_IMAGES:
+        raise DataError(
+            f"an estimator needs {FEWEST_IMAGES} images whose labels show something, not {showing}"
+        )
     rows = np.flatnonzero(labels.answers).astype(np.int64)
-    if len(rows) < FEWEST_IMAGES:
-        raise DataError(f"an estimator needs {FEWEST_IMAGES} labelled images to learn from, not {len(rows)}")
     chosen = np.random.default_rng(stream_seed(SEED, "usefulness/halves")).permutation(rows)[:most]
     return np.sort(chosen[: len(chosen) // 2]), np.sort(chosen[len(chosen) // 2 :])

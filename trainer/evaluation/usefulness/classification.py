@@ -1,6 +1,7 @@
 """Owns classification: one class an image, scored by accuracy."""
 
 from dataclasses import dataclass
+from math import nan
 
 import numpy as np
 import torch
@@ -82,6 +83,12 @@ class Classification:
         right = answers == labels.values
         by_class = [float(right[labels.values == one].mean()) for one in np.unique(labels.values)]
         return {"accuracy": float(right.mean()), "balanced accuracy": float(np.mean(by_class))}
+
+    def skill(self, answers: Answers, labels: Labels) -> float:
+        """By balanced accuracy, of which any class for all images has 1 / K."""
+        chance = 1 / len(np.unique(labels.values))
+        balanced = self.score(answers, labels)["balanced accuracy"]
+        return (balanced - chance) / (1 - chance) if chance < 1 else nan
 
     def change(self, before: Answers, after: Answers) -> Change:
         """1 where the class is the same."""

@@ -72,5 +72,8 @@ class Estimation(Protocol):
     def score(self, answers: Answers, labels: Labels) -> dict[str, float]:
         """Metrics of answers against the truth; the first is the primary one."""
 
+    def skill(self, answers: Answers, labels: Labels) -> float:
+        """How much better than one answer for all images: 0 no better, 1 all right, NaN cannot be told."""
+
     def change(self, before: Answers, after: Answers) -> Change:
         """The difference between two answers about the same images."""

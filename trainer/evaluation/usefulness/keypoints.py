@@ -1,6 +1,7 @@
 """Owns keypoints: where the K points of an object are, scored by the part found near enough."""
 
 from dataclasses import dataclass
+from math import nan
 
 import numpy as np
 import torch
@@ -84,6 +85,14 @@ class Keypoints:
             "mean distance px": float(distances.mean()),
             "median distance px": float(np.median(distances)),
         }
+
+    def skill(self, answers: Answers, labels: Labels) -> float:
+        """By mean distance, against each point's mean place for all images."""
+        known = np.isfinite(labels.values).all(axis=2)
+        places = np.where(known[..., None], labels.values, 0.0)
+        mean = places.sum(axis=0) / known.sum(axis=0).clip(min=1)[:, None]
+        far, blind = (np.linalg.norm(said - places, axis=2)[known].sum() for said in (answers, mean))
+        return float(1.0 - far / blind) if blind > 0 else nan
 
     def change(self, before: Answers, after: Answers) -> Change:
         """Mean over an image's points of how far they moved."""

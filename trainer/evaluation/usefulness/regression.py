@@ -1,12 +1,14 @@
 """Owns regression: numbers for an image, scored by their error or by rank correlation with an ordinal."""
 
 from dataclasses import dataclass
+from math import nan
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from trainer.errors import DataError
 from trainer.evaluation.usefulness.augmentation import Freedom, Moves
 from trainer.evaluation.usefulness.estimation import Answers, Change
 from trainer.evaluation.usefulness.frame import Frame
@@ -37,9 +39,14 @@ class Regression:
 
     @staticmethod
     def of(frame: Frame, labels: Labels, *, survives_moves: bool, rank: Rank | None) -> "Regression":
-        """Targets are standardised by the mean and deviation of these labels."""
+        """Targets are standardised by the mean and deviation of these labels; DataError where one is 0."""
         deviation = labels.values.std(axis=0).clip(min=SMALLEST_DEVIATION)
         names = labels.names or tuple(str(column) for column in range(labels.values.shape[1]))
+        for name, least, most in zip(
+            names, labels.values.min(axis=0), labels.values.max(axis=0), strict=True
+        ):
+            if least == most:
+                raise DataError(f"the labels' column {name} is {least:g} in every image: nothing to learn")
         freedom: Freedom = "axes" if survives_moves else "none"
         return Regression(frame, labels.values.mean(axis=0), deviation, names, labels.unit, freedom, rank)
 
@@ -83,6 +90,12 @@ class Regression:
         spread = labels.values.std(axis=0).clip(min=SMALLEST_DEVIATION)
         absolute = {f"MAE of {name}": float(error) for name, error in zip(self.names, errors, strict=True)}
         return {"1 - MAE / std": float(1.0 - (errors / spread).mean()), **absolute}
+
+    def skill(self, answers: Answers, labels: Labels) -> float:
+        """By MAE, mean over columns, against the labels' mean for all images; for labels in its own units."""
+        values = labels.values
+        errors, blind = (np.abs(said - values).mean(axis=0) for said in (answers, values.mean(axis=0)))
+        return float(1.0 - (errors / blind).mean()) if blind.all() else nan
 
     def change(self, before: Answers, after: Answers) -> Change:
         """Euclidean over the columns."""

@@ -111,6 +111,14 @@ class Segmentation:
             "IoU by image": float(by_image.mean()) if len(by_image) else nan,
         }
 
+    def skill(self, answers: Answers, labels: Labels) -> float:
+        """By IoU, against the same class for every pixel: the most frequent of those that are counted."""
+        pixels = np.bincount(self._classes_of(labels)[_known(labels)], minlength=self.classes)
+        counted = pixels[1:] if self.classes == 2 else pixels
+        blind = counted.max() / max(pixels.sum(), 1) / max(np.count_nonzero(counted), 1)
+        score = self.score(answers, labels)[self.metric]
+        return float((score - blind) / (1 - blind)) if 0 < blind < 1 else nan
+
     def change(self, before: Answers, after: Answers) -> Change:
         """Overlap of the masks said before and after; two empty masks are the same."""
         values = np.nan_to_num(_iou_by_image(before, after), nan=1.0)
