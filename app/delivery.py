@@ -220,7 +220,7 @@ def _notes(
 
 def _losses(job: ImageJob, prepared: Prepared, encoded: Encoded, decision: Decision[Delivery]) -> list[str]:
     """What a format with losses does to promises."""
-    name, notes = encoded.extension[1:], []
+    name, notes = encoded.media_type.rpartition("/")[2], []
     if prepared.locked is not None and prepared.locked.any():
         notes.append(
             f"Locked pixels went through {name}, which changes some by a few levels; png keeps every bit."

@@ -21,7 +21,7 @@ BOX = (10, 10, 30, 30)
 SHAPES = json.dumps({"objects": [{"label": "disc", "box": BOX}]}).encode()
 ROUNDED = 1e-3
 """Three decimals or more are told."""
-NO_HOLD = "Even unrefined, the image does not hold the thresholds as jpg; ask for a higher quality, or png."
+NO_HOLD = "Even unrefined, the image does not hold the thresholds as jpeg; ask for a higher quality, or png."
 
 
 def drawn(kind: str = "PNG", **save: Any) -> bytes:
@@ -127,7 +127,7 @@ def test_an_image_that_does_not_even_hold_unrefined_is_noted(client: httpx.Clien
     assert (verbatim["verdict"], verbatim["notes"], verbatim["lossless"]) == ("kept_original", [], True)
 
 
-@pytest.mark.parametrize(("output", "name"), [(JPEG_1, "jpg"), ({"format": "webp", "quality": 90}, "webp")])
+@pytest.mark.parametrize(("output", "name"), [(JPEG_1, "jpeg"), ({"format": "webp", "quality": 90}, "webp")])
 def test_locked_pixels_that_go_through_losses_are_noted(
     client: httpx.Client, output: dict[str, Any], name: str
 ) -> None:
