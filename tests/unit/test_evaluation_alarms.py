@@ -126,7 +126,17 @@ def test_a_good_refiner_raises_no_alarm(alarms: Callable[..., tuple[str, ...]]) 
             "average precision is not defined on those that it has not seen",
         ),
         ("realism", {"judge": estimate(0.985, 0.985)}, "the judge is saturated: it tells 98.5%"),
-        ("realism", {"layout": estimate(0.66, 0.9)}, "what the images show differs: a judge that sees only"),
+        (
+            "realism",
+            {"judge": estimate(0.78, 0.8), "layout": estimate(0.66, 0.9)},
+            "what the images show differs: a judge that sees only",
+        ),
+        (
+            "realism",
+            {"judge": estimate(0.5, 0.66), "layout": estimate(0.55, 0.7)},
+            "the judge is too weak here: it tells 58.0%, one that sees only what is lighter or darker where "
+            "tells 62.5%",
+        ),
         ("usefulness", {"gap_closed": estimate(-0.1, -0.06)}, "nothing is gained"),
         (
             "usefulness",

@@ -34,6 +34,8 @@ MOST_CHANGE = {"px": 1.0, "deg": 2.0}
 """Median change of what an estimator says, by unit; other units have no limit that holds everywhere."""
 LEAST_SKILL = 0.1
 """How much better than without looking an estimator must read synthetic images, where 1 is all right."""
+OUTDONE_BY = 0.02
+"""How much more a judge of layout may tell than one of pixels, who sees that too; so much is chance."""
 CLASSES_NAMED = 6
 
 
@@ -57,6 +59,7 @@ def alarms_of(
         _no_more_real(realities, realism),
         _saturated(realism),
         _other_content(realism),
+        _outdone(realism),
     )
     return tuple(sentence for sentence in found if sentence is not None)
 
@@ -234,6 +237,17 @@ def _saturated(realism: Realism) -> str | None:
     return (
         f"the judge is saturated: it tells {realism.judge.mean:.1%} of the refined images from real ones, so "
         "it says nothing of how far they are; read KID, patches and spectrum instead"
+    )
+
+
+def _outdone(realism: Realism) -> str | None:
+    judge, layout = realism.judge, realism.layout
+    if layout is None or layout.mean <= judge.mean + OUTDONE_BY:
+        return None
+    return (
+        f"the judge is too weak here: it tells {judge.mean:.1%}, one that sees only what is lighter or "
+        f"darker where tells {layout.mean:.1%}, although all of that is in the pixels; near real images some "
+        "of the judges learn nothing, so that the larger number counts"
     )
 
 
