@@ -21,7 +21,8 @@ def train(run: Training, recorder: Recorder | None) -> None:
     if run.consistency is not None and run.consistency.score is None:
         if recorder is not None:
             recorder.learning(run.consistency)
-        run.consistency.learn(run.world)
+        with run.stopping.at_once():
+            run.consistency.learn(run.world)
         if recorder is not None:
             recorder.learned(run.consistency)
 

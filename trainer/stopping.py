@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from trainer.errors import StoppedError
+
 _HEARD = b"\nstopping as soon as this step is done and saved; a second time, at once\n"
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -16,6 +18,7 @@ class Stopping:
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
+        self._nothing_to_save = False
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -30,8 +33,19 @@ class Stopping:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Where there is nothing to save, do not wait: a signal raises StoppedError."""
+        self._nothing_to_save = True
+        try:
+            yield
+        finally:
+            self._nothing_to_save = False
+
     def _remember(self, number: int, _frame: FrameType | None) -> None:
         if self.signal is not None:
             raise KeyboardInterrupt
         self.signal = signal.Signals(number)
+        if self._nothing_to_save:
+            raise StoppedError(self.signal, f"stopped by {self.signal.name}; `resume` begins anew")
         os.write(2, _HEARD)  # print may have been interrupted, and would not be entered twice
