@@ -47,5 +47,7 @@ class Stopping:
             raise KeyboardInterrupt
         self.signal = signal.Signals(number)
         if self._nothing_to_save:
-            raise StoppedError(self.signal, f"stopped by {self.signal.name}; `resume` begins anew")
+            raise StoppedError(
+                self.signal, f"stopped by {self.signal.name} before there was anything to save"
+            )
         os.write(2, _HEARD)  # print may have been interrupted, and would not be entered twice
