@@ -130,8 +130,9 @@ def image_files(source: Source) -> list[Path]:
 
     Those of labels, such as masks, are left out (see `label_images`).
     """
-    left_out = frozenset(label_images(source))
-    files = [file for file in _all_files(source) if file not in left_out]
+    found = _all_files(source)
+    left_out = frozenset(_of_labels(source, found))
+    files = [file for file in found if file not in left_out]
     if not files:
         raise DataError(f"the folder {source.path} holds no {source.role} image that can be read")
     return files
@@ -144,7 +145,10 @@ def label_images(source: Source) -> list[Path]:
     """
     if source.key is not None:
         return []
-    files = _all_files(source)
+    return _of_labels(source, _all_files(source))
+
+
+def _of_labels(source: Source, files: list[Path]) -> list[Path]:
     named = [file for file in files if why_label_image(PurePosixPath(file.relative_to(source.path)))]
     return named if len(named) < len(files) else []
 

@@ -6,7 +6,6 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import suppress
 from typing import Protocol
 
 from starlette.responses import Response
@@ -56,9 +55,8 @@ class Arrivals:
 
     def _look(self) -> None:
         self._woken = False
-        with suppress(IndexError):  # other threads put in meanwhile, so nobody can count
-            while True:
-                self._come.popleft().go_on(self._together)
+        while self._come:  # nobody else takes out
+            self._come.popleft().go_on(self._together)
 
 
 class Owed:
