@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Iterator
+from itertools import count
+from typing import cast
 
 from app.annotations import rle
 from app.annotations.json_text import JsonValue
@@ -13,7 +14,7 @@ from app.annotations.shapes import Collector, Mask, Point, add_shape, label_of, 
 
 NAME = "coco"
 _POSITIONS = "simtrue:positions"
-"""Of a part's annotations in the whole document."""
+"""Of a part's annotations in the whole document; in what others write this key means nothing."""
 
 
 def recognises(document: JsonValue) -> bool:
@@ -29,12 +30,20 @@ def read(document: JsonValue, matching: Matching) -> None:
     """One shape per annotation, or segment of a panoptic one; those of images that were not sent are passed
     over.
     """
+    _read(document, matching, count())
+
+
+def read_part(part: JsonValue, matching: Matching) -> None:
+    """The same of a document that `split` made; shapes have the positions of the whole one."""
+    assert isinstance(part, dict)
+    _read(part, matching, cast(list[int], part[_POSITIONS]))
+
+
+def _read(document: JsonValue, matching: Matching, positions: Iterable[int]) -> None:
     assert isinstance(document, dict)
     labels = _labels(document.get("categories"))
     images = _images(document["images"], matching)
-    annotations = list(_objects(_list(document["annotations"])))
-    positions = _positions(document, len(annotations))
-    for source, annotation in zip(positions, annotations, strict=True):
+    for source, annotation in zip(positions, _objects(_list(document["annotations"])), strict=False):
         if not isinstance(annotation, dict):
             matching.report(f"Annotation {source} is no object.")
             continue
@@ -43,14 +52,6 @@ def read(document: JsonValue, matching: Matching) -> None:
             matching.report(f"Annotation {source} belongs to image_id {key[:40]}, which is not listed.")
         elif (collector := images[key]) is not None:
             read_object(annotation, source, labels.get(_id(annotation.get("category_id"))), collector)
-
-
-def _positions(document: dict[str, JsonValue], count: int) -> Sequence[int]:
-    """Where the annotations of a part stood; what a stranger's key of this name holds is passed over."""
-    said = _list(document.get(_POSITIONS))
-    whole = [value for value in said if type(value) is int and value >= 0]  # no bool
-    rising = all(one < other for one, other in pairwise(whole))
-    return whole if len(whole) == len(said) == count and rising else range(count)
 
 
 def _objects(annotations: list[JsonValue]) -> Iterator[JsonValue]:

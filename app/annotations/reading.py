@@ -60,3 +60,11 @@ def read_geometry(parsed: JsonValue, images: Sequence[tuple[str, int, int]]) -> 
         reader.NAME if reader is not None and any(image.shapes or image.problems for image in found) else None
     )
     return Geometry(name, found, matching.finish())
+
+
+def read_part(part: JsonValue, image: tuple[str, int, int]) -> ImageGeometry:
+    """The shapes in a document that `split` of COCO or SOLO made, which is about this image alone."""
+    matching = Matching([ImageRef(*image)])
+    reader = coco.read_part if coco.recognises(part) else solo.read
+    reader(part, matching)
+    return matching.collectors[0].finish()

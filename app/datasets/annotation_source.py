@@ -13,7 +13,7 @@ from xml.etree import ElementTree as ET
 
 from app.annotations import cvat, kitti, voc, xml_text, yolo
 from app.annotations.json_text import JsonValue, parse
-from app.annotations.reading import read_geometry
+from app.annotations.reading import read_geometry, read_part
 from app.annotations.shapes import Collector, ImageGeometry, ImageRef, Shape
 from app.annotations.yolo import YoloClasses
 
@@ -222,5 +222,4 @@ def _read_part(part: JsonValue | ET.Element, image: ImageRef) -> ImageGeometry:
         collector = Collector(image)
         cvat.read(part, collector)
         return collector.finish()
-    (found,) = read_geometry(part, [image]).images
-    return found
+    return read_part(part, image)

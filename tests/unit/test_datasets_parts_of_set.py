@@ -78,6 +78,14 @@ def test_a_key_of_a_stranger_moves_nothing(tmp_path: Path) -> None:
     assert sources(read(index, tmp_path, "b.png")) == [1]
 
 
+def test_a_key_of_a_stranger_in_a_document_of_one_image_moves_nothing(tmp_path: Path) -> None:
+    own = {"images": [{"id": 0}], "annotations": [box(0), box(0)], "simtrue:positions": [70, 80]}
+    (tmp_path / "a.json").write_text(json.dumps(own))
+    index = index_annotations(["a.png", "a.json"], ["a.png"], FolderPlace(tmp_path))
+
+    assert sources(read(index, tmp_path, "a.png")) == [0, 1]
+
+
 CONSTANTS = ["NaN", "Infinity", "-Infinity"]
 
 
