@@ -19,7 +19,7 @@ def recognises(text: str) -> bool:
     """Whether one of the first lines has KITTI's columns: a word, then numbers."""
     lines = (line.split() for line in text.splitlines() if line.strip())
     return any(
-        len(columns) in COLUMNS and not _is_number(columns[0]) and all(map(_is_number, columns[1:]))
+        len(columns) in COLUMNS and not is_number(columns[0]) and all(map(is_number, columns[1:]))
         for columns in islice(lines, LINES_LOOKED_AT)
     )
 
@@ -30,14 +30,15 @@ def read(text: str, into: Collector) -> None:
         columns = line.split()
         if not columns or columns[0] == UNLABELLED:
             continue
-        if len(columns) not in COLUMNS or not all(map(_is_number, columns[1:])):
+        if len(columns) not in COLUMNS or not all(map(is_number, columns[1:])):
             into.report(f"Line {source} is no object of {COLUMNS[0]} columns.")
             continue
         left, top, right, bottom = map(float, columns[4:8])
         add_shape(into, source, label=columns[0][:200], box=(left, top, right, bottom))
 
 
-def _is_number(word: str) -> bool:
+def is_number(word: str) -> bool:
+    """Whether a word is a number, as Python writes it."""
     try:
         float(word)
     except ValueError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 from typing import IO, Protocol, cast
 from xml.etree import ElementTree as ET
 
@@ -19,6 +20,10 @@ from app.annotations.yolo import YoloClasses
 
 MOST_TEXT_BYTES = 64 << 20
 """Of one label file of an image."""
+_LOOKED_AT = 10_000
+"""Characters of a text that has no objects, to see whether it was meant to have some."""
+_FOLDERS_OF_LABELS = ("label", "annotation")
+"""How the names of folders begin in which text is meant as labels, whatever it says."""
 
 
 class Files(Protocol):
@@ -106,14 +111,23 @@ class TextFile:
         return self.name
 
     def read(self, image: ImageRef, files: Files) -> ImageGeometry:
-        """Its objects; nothing from text of another kind."""
+        """Its objects; nothing from text of another kind, which is told where labels were meant."""
         text = bounded(files, self.name, MOST_TEXT_BYTES).decode("utf-8-sig", "replace")
         collector = Collector(image)
         if kitti.recognises(text):
             kitti.read(text, collector)
         elif yolo.recognises(text):
             yolo.read(text, self.classes, collector)
+        elif self._is_meant_as_labels(text):
+            collector.report(f"No line of {self.name} is an object of YOLO or KITTI.")
         return collector.finish()
+
+    def _is_meant_as_labels(self, text: str) -> bool:
+        """Not so a caption beside its image; numbers may be cut off, or in an encoding of 16 bits."""
+        folders = PurePosixPath(self.name.lower()).parent.parts
+        words = text[:_LOOKED_AT].replace("\0", "").replace(",", " ").split()
+        numeric = sum(kitti.is_number(word) for word in words)
+        return numeric * 2 > len(words) or any(folder.startswith(_FOLDERS_OF_LABELS) for folder in folders)
 
     def to_json(self) -> dict[str, JsonValue]:
         """Its name and the classes."""

@@ -324,11 +324,33 @@ PROSE = [
 ]
 
 
-@pytest.mark.parametrize("content", ["", "\n", *PROSE, "nan 0 0 0 0", "inf 0 0 0 0"])
+@pytest.mark.parametrize("content", ["", "\n", *PROSE])
 def test_text_that_holds_no_objects_gives_no_shapes(tmp_path: Path, content: str) -> None:
     write(tmp_path, "a.txt", content)
     geometry = read(tmp_path, "a.png")
     assert (geometry.shapes, geometry.problems) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.txt", "1 0.5 0.5 0.1"),
+        ("a.txt", "nan 0 0 0 0"),
+        ("a.txt", "inf 0 0 0 0"),
+        ("a.txt", "1,0.5,0.5,0.1,0.1"),
+        ("a.txt", "dog 0.5 0.5 0.1 0.1"),
+        ("a.txt", "dog 0.00 0 -1.57 5 6 20 30"),
+        ("a.txt", "1 0.5 0.5 0.1 0.1".encode("utf-16")),
+        ("labels/a.txt", "# class x y w h"),
+        ("label_2/a.txt", b"\xff\xfe\x00"),
+    ],
+)
+def test_a_label_file_without_any_object_is_told(tmp_path: Path, name: str, content: str | bytes) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(content.encode() if isinstance(content, str) else content)
+    image = {"labels": "images/a.png", "label_2": "image_2/a.png"}.get(name.partition("/")[0], "a.png")
+    geometry = read(tmp_path, image)
+    assert (geometry.shapes, geometry.problems) == ((), (f"No line of {name} is an object of YOLO or KITTI.",))
 
 
 @pytest.mark.parametrize("broken", ["1 0.5", "1 0,5 0,5 0,1 0,1", "# class x y w h", "\ufffd\ufffd"])
