@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Final
 
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from app.errors import BodyTooLarge, InvalidJson, InvalidRequest, RequestTimeout
+from app.errors import BodyTooLarge, InvalidRequest
+from app.routes.json_body import heard, read_bounded, understood
 from app.routes.multipart import read_parts
 from app.routes.parts import PartLimit
 from app.routes.spool import Spool
@@ -20,8 +20,6 @@ from app.settings import Settings
 MOST_TEXT_BYTES: Final = 4096
 MOST_OPTIONS_BYTES: Final = 1 << 20
 ROOM_FOR_FORM_BYTES: Final = 4 << 20
-SILENCE_S: Final = 60.0
-"""An upload may take long; a client from which nothing comes for so long is gone."""
 ARCHIVE_TYPES: Final = frozenset(
     {
         "application/zip",
@@ -71,7 +69,7 @@ async def read_job_form(request: Request, settings: Settings, spool: Spool) -> J
     _check_content_length(request, most + ROOM_FOR_FORM_BYTES)
     content_type = request.headers.get("content-type", "")
     media_type = content_type.partition(";")[0].strip().lower()
-    body = _heard(request)
+    body = heard(request)
     if media_type == "multipart/form-data":
         parts = await read_parts(body, content_type, _limits(most), most + ROOM_FOR_FORM_BYTES, spool)
         await spool.finish()
@@ -79,7 +77,7 @@ async def read_job_form(request: Request, settings: Settings, spool: Spool) -> J
         names = [part.filename or "archive" for part in parts if part.name == spool.part]
         return _form(names[0] if names else None, texts)
     if media_type == "application/json":
-        return _document(await _read(body, MOST_OPTIONS_BYTES))
+        return _document(await read_bounded(body, MOST_OPTIONS_BYTES))
     if media_type in ARCHIVE_TYPES:
         return await _whole_body(request, body, most, spool)
     raise InvalidRequest(
@@ -108,14 +106,7 @@ def _form(archive: str | None, texts: Mapping[str, bytes]) -> JobForm:
 
 
 def _document(body: bytes) -> JobForm:
-    try:
-        document = JobDocument.model_validate_json(body)
-    except ValidationError as error:
-        found = error.errors(include_url=False)[0]
-        if found["type"] == "json_invalid":
-            raise InvalidJson(f"The body is not valid JSON: {found['ctx']['error']}.") from error
-        where = ".".join(str(step) for step in found["loc"]) or "the body"
-        raise InvalidRequest(f"In the body, {where[:80]}: {found['msg']}.") from error
+    document = understood(body, JobDocument)
     options = None if document.options is None else json.dumps(document.options).encode()
     return JobForm(None, document.source, document.destination, document.model, options)
 
@@ -141,29 +132,6 @@ def _check_content_length(request: Request, most: int) -> None:
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length) > most:
         raise BodyTooLarge(f"The request body has {length} bytes, but the limit is {most} bytes.")
-
-
-async def _heard(request: Request) -> AsyncIterator[bytes]:
-    """The body as it comes. Raises RequestTimeout when nothing comes any more."""
-    stream = aiter(request.stream())
-    while True:
-        try:
-            async with asyncio.timeout(SILENCE_S):
-                piece = await anext(stream)
-        except StopAsyncIteration:
-            return
-        except TimeoutError:
-            raise RequestTimeout(f"Nothing of the request came for {SILENCE_S:g} s.") from None
-        yield piece
-
-
-async def _read(body: AsyncIterator[bytes], most: int) -> bytes:
-    read = bytearray()
-    async for piece in body:
-        read += piece
-        if len(read) > most:
-            raise BodyTooLarge(f"The request body is larger than the limit of {most} bytes.")
-    return bytes(read)
 
 
 def _text(raw: bytes | None) -> str | None:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Final, Literal
 
-from fastapi import APIRouter, Body
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 
-from app.errors import NoModelReady
+from app.errors import InvalidRequest, NoModelReady
 from app.refining.models import ModelStatus
-from app.routes.openapi import problems
+from app.routes.json_body import heard, read_bounded, understood
+from app.routes.openapi import OpenApi, problems
 from app.services import Services
 from model.card import ModelCard
+
+CLIENT_CLOSED_REQUEST: Final = 499
+JSON: Final = "application/json"
+MOST_LOAD_BYTES: Final = 4096
 
 
 class InferenceView(BaseModel):
@@ -52,6 +60,11 @@ class LoadRequest(BaseModel):
     version: int | None = Field(default=None, ge=1)
 
 
+_LOAD_OPERATION: OpenApi = {
+    "requestBody": {"content": {"application/json": {"schema": LoadRequest.model_json_schema()}}}
+}
+
+
 def models_router(services: Services) -> APIRouter:
     """The routes under /models."""
     router = APIRouter(tags=["models"])
@@ -62,11 +75,21 @@ def models_router(services: Services) -> APIRouter:
         views = [view_of(status) for status in services.models.statuses()]
         return ModelsView(default=_default(services), models=views)
 
-    @router.post("/models/{name}/load", summary="Load a model", responses=problems(400, 404, 409))
-    def load_model(name: str, wanted: Annotated[LoadRequest | None, Body()] = None) -> ModelsView:
+    @router.post(
+        "/models/{name}/load",
+        summary="Load a model",
+        response_model=ModelsView,
+        responses=problems(400, 404, 409, 413, 504),
+        openapi_extra=_LOAD_OPERATION,
+    )
+    async def load_model(name: str, request: Request) -> ModelsView | Response:
         """Serve a model again, or another version of it; a bad file is refused and the old one goes on."""
-        services.models.load(name, wanted.version if wanted else None)
-        return list_models()
+        try:
+            wanted = await _load_request(request)
+        except ClientDisconnect:
+            return Response(status_code=CLIENT_CLOSED_REQUEST)
+        await asyncio.to_thread(services.models.load, name, wanted.version)
+        return await asyncio.to_thread(list_models)
 
     @router.post("/models/{name}/unload", summary="Unload a model", responses=problems(404))
     def unload_model(name: str) -> ModelsView:
@@ -98,3 +121,17 @@ def _default(services: Services) -> str | None:
         return services.models.get().name
     except NoModelReady:
         return None
+
+
+async def _load_request(request: Request) -> LoadRequest:
+    """What the body asks for; none asks for the newest version."""
+    body = await read_bounded(heard(request), MOST_LOAD_BYTES)
+    if body.strip() in (b"", b"null"):
+        return LoadRequest()
+    media_type = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
+    if media_type != JSON:
+        raise InvalidRequest(
+            f"The Content-Type is {media_type[:80]!r}, but a version is asked for as JSON, with the "
+            f"Content-Type {JSON}."
+        )
+    return understood(body, LoadRequest)

@@ -126,7 +126,8 @@ def _detail(request: Request, error: Exception) -> str:
         return _detail_of_framework(request, error)
     if isinstance(error, RequestValidationError):
         found = error.errors()[0]
-        return f"{'.'.join(str(step) for step in found['loc'])}: {found['msg']}."
+        place, *steps = map(str, found["loc"])
+        return f"In the {place}, {'.'.join(steps)}: {found['msg']}."
     return "The service failed in a way that it did not foresee; its log says more."
 
 

@@ -69,7 +69,18 @@ def test_a_zip_holds_the_very_bytes_once_or_per_image(client: httpx.Client, pict
 
 @pytest.mark.parametrize(
     "positions",
-    [b'"x"', b"null", b"{}", b'["x", {}]', b"[true, -5]", b"[7]", b"[4, 4]", b"[1, 0]", b"[70, 80]", b"[0, 1]"],
+    [
+        b'"x"',
+        b"null",
+        b"{}",
+        b'["x", {}]',
+        b"[true, -5]",
+        b"[7]",
+        b"[4, 4]",
+        b"[1, 0]",
+        b"[70, 80]",
+        b"[0, 1]",
+    ],
 )
 def test_a_key_of_ours_in_what_others_send_means_nothing(
     client: httpx.Client, picture: Picture, positions: bytes

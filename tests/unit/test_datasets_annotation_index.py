@@ -350,7 +350,10 @@ def test_a_label_file_without_any_object_is_told(tmp_path: Path, name: str, cont
     (tmp_path / name).write_bytes(content.encode() if isinstance(content, str) else content)
     image = {"labels": "images/a.png", "label_2": "image_2/a.png"}.get(name.partition("/")[0], "a.png")
     geometry = read(tmp_path, image)
-    assert (geometry.shapes, geometry.problems) == ((), (f"No line of {name} is an object of YOLO or KITTI.",))
+    assert (geometry.shapes, geometry.problems) == (
+        (),
+        (f"No line of {name} is an object of YOLO or KITTI.",),
+    )
 
 
 @pytest.mark.parametrize("broken", ["1 0.5", "1 0,5 0,5 0,1 0,1", "# class x y w h", "\ufffd\ufffd"])
