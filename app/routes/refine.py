@@ -127,7 +127,11 @@ async def in_time(services: Services, answering: Awaitable[Response]) -> Respons
     try:
         async with asyncio.timeout(timeout_s):
             return await answering
-    except TimeoutError:
+    except (TimeoutError, RequestTimeout):
+        raise too_late(services.settings) from None
+    except ImageRefused as refused:
+        if not isinstance(refused.cause, RequestTimeout):
+            raise
         raise too_late(services.settings) from None
     except ClientDisconnect:
         return Response(status_code=CLIENT_CLOSED_REQUEST)
@@ -135,7 +139,10 @@ async def in_time(services: Services, answering: Awaitable[Response]) -> Respons
 
 def too_late(settings: Settings) -> RequestTimeout:
     """What is said when a request's time is over."""
-    return RequestTimeout(f"The request was not answered within {settings.request_timeout_s:g} s.")
+    return RequestTimeout(
+        f"The request was not answered within {settings.request_timeout_s:g} s, the limit of "
+        "SIMTRUE_REQUEST_TIMEOUT_S; POST /jobs takes what needs longer."
+    )
 
 
 async def _answer(

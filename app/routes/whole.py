@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope
 
 from app.annotations.shapes import ImageRef
 from app.delivery import ImageJob, Prepared, encode_variant, judge
-from app.errors import EngineBusy, InvalidRequest
+from app.errors import EngineBusy, InvalidRequest, RequestTimeout
 from app.geometry import geometry_of
 from app.metrics import Metrics
 from app.refinement import decoded, is_trifling
@@ -199,6 +199,8 @@ class _Ending:
     def finished(self, inference: Future[Pixels]) -> Steps[Response]:
         try:
             return (yield from self._whole.finished(self._work, inference.result()))
+        except RequestTimeout:
+            return self.expired()
         except Exception as error:  # noqa: BLE001 (as `problems.LastResort`)
             return self._whole.problem(self._request, error)
 
