@@ -124,8 +124,9 @@ def read_object(
     Of mask, polygons and box the most exact one decides the shape's kind; keypoints of visibility 0 are
     dropped. box: corners x1, y1, x2, y2 if the caller has them already.
     """
-    if box is None and "bbox" in entry:
-        sides = numbers(entry["bbox"], 4)
+    bbox = entry.get("bbox")
+    if box is None and bbox not in (None, []):  # which tools write where there is only an outline
+        sides = numbers(bbox, 4)
         if sides is None:
             into.report(f"Annotation {source} has a bbox that is not a list of 4 numbers.")
             return
@@ -193,5 +194,6 @@ def _keypoints(value: JsonValue) -> list[Point]:
 
 
 def _id(value: JsonValue) -> str:
-    """Ids compare by their text and type, so that 1 and "1" stay two."""
-    return repr(value)[:100]
+    """Ids compare by their text and type, so that 1 and "1" stay two; 1.0 is how tables write 1."""
+    whole = isinstance(value, float) and value.is_integer()
+    return (f"{value:.0f}" if whole else repr(value))[:100]

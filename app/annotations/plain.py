@@ -89,7 +89,7 @@ def _read_object(thing: _Object, source: int, into: Collector) -> None:
     words: _Object = {key: thing[key] for key in ("bbox", "segmentation") if key in thing}
     corners = None
     for key in ("box", "xyxy"):
-        if key in thing:
+        if thing.get(key) not in (None, []):
             sides = numbers(thing[key], 4)
             if sides is None:
                 into.report(f"Annotation {source} has a {key} that is not a list of 4 numbers.")

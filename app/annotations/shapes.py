@@ -82,16 +82,16 @@ class Collector:
             self.left_out += 1
 
     def is_of_size(self, width: JsonValue, height: JsonValue) -> bool:
-        """Whether a document means an image of this very size (None: it does not say); reported if it does
-        not.
+        """Whether a document means an image of this very size (None, 0: it does not say); reported if it
+        does not.
 
         Coordinates in an image of another size mean nothing in this one.
         """
         image = self.image
-        listed = (image.width if width is None else width, image.height if height is None else height)
+        listed = (image.width if _is_unsaid(width) else width, image.height if _is_unsaid(height) else height)
         if listed == (image.width, image.height):
             return True
-        said, real = f"{str(listed[0])[:20]} x {str(listed[1])[:20]}", f"{image.width} x {image.height}"
+        said, real = f"{repr(listed[0])[:20]} x {repr(listed[1])[:20]}", f"{image.width} x {image.height}"
         self.report(
             f"The annotations say that '{image.filename}' is {said}, but it is {real} upright; "
             "its annotations are not used."
@@ -102,6 +102,11 @@ class Collector:
         """The frozen result."""
         more = [f"{self.left_out} more annotations have problems."] if self.left_out else []
         return ImageGeometry(tuple(self.shapes), (*self.problems, *more))
+
+
+def _is_unsaid(side: JsonValue) -> bool:
+    """Whether a side of an image is not known: some tools write 0 then."""
+    return side is None or (side == 0 and side is not False)
 
 
 def add_shape(

@@ -24,8 +24,7 @@ def read(root: ET.Element, into: Collector) -> None:
     size = root.find("size")
     if size is not None:
         width, height = whole(size.findtext("width")), whole(size.findtext("height"))
-        # Some tools write 0 where they do not know the size.
-        if width and height and not into.is_of_size(width, height):
+        if not into.is_of_size(width, height):
             return
     for source, entry in enumerate(root.iter("object")):
         box = entry.find("bndbox")

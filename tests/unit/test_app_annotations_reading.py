@@ -343,3 +343,36 @@ def test_no_document_makes_reading_fail(document):
     for image in geometry.images:
         for shape in image.shapes:
             assert np.isfinite([shape.x1, shape.y1, shape.x2, shape.y2]).all()
+
+
+@pytest.mark.parametrize("nothing", [None, []])
+def test_an_outline_without_a_box_is_read(nothing):
+    square = [[10, 20, 40, 20, 40, 25]]
+    of_coco = coco(annotations=[{"image_id": 7, "bbox": nothing, "segmentation": square}])
+    plain = {"box": nothing, "polygon": square[0]}
+
+    for document in (of_coco, plain):
+        (image,) = read(document).images
+        assert [(shape.kind, shape.x1, shape.y2) for shape in image.shapes] == [("polygon", 10, 25)]
+        assert image.problems == ()
+
+
+def test_ids_that_a_table_made_floats_are_the_same_ids():
+    document = coco(annotations=[{"image_id": 7.0, "category_id": 3.0, "bbox": [10, 20, 30.5, 5]}])
+    geometry = read(document)
+
+    assert [shape.label for shape in geometry.images[0].shapes] == ["cell"]
+    assert geometry.problems == ()
+
+
+def test_a_size_of_zero_is_a_size_that_nobody_knew():
+    images = [{"id": 7, "file_name": "a.png", "width": 0, "height": 0}]
+
+    assert boxes(read(coco(images=images))) == [(10, 20, 40.5, 25)]
+
+
+def test_a_size_in_quotes_is_told_as_it_is_written():
+    images = [{"id": 7, "file_name": "a.png", "width": "100", "height": "60"}]
+    (problem,) = read(coco(images=images)).images[0].problems
+
+    assert "is '100' x '60', but it is 100 x 60 upright" in problem
