@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
+from httptools import HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEAD_BYTES = 1 << 16
@@ -27,6 +29,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     What is known of headers is counted as they are complete. An unfinished one is kept by the parser, which
     tells nobody: so bytes are counted, too, that come without anything getting further.
+
+    Answers requests for an upgrade as if they asked for none, as RFC 9110 lets it: Java's client asks for
+    HTTP/2 whenever it may. At the end of such a head the parser gives up; a new one is fed a head of ours
+    then, of which nothing is heard, so that it reads the body.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -37,6 +43,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Of what came last, as far as it is not known to belong to an earlier request."""
         self._refused = False
         self._headers_complete = False
+        self._fed = b""
+        self._left: bytes | None = None
+        """To be fed next, after the head of a request for an upgrade."""
+        self._body_comes = False
+        """That of such a request."""
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; answers 431 and closes when the bound is exceeded."""
@@ -44,7 +55,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             return
         self._idle_bytes += len(data)
         self._piece_bytes = len(data)
-        super().data_received(data)
+        self._left = data
+        while self._left is not None:
+            self._fed, self._left = self._left, None
+            super().data_received(self._fed)
+        self._fed = b""
         if self._idle_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
             self._refuse()
 
@@ -55,8 +70,21 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         else:
             super().send_400_response(msg)
 
+    def _unsupported_upgrade_warning(self) -> None:
+        """Go on behind the head of a request for an upgrade; uvicorn calls it from where it caught that."""
+        behind: int = sys.exception().args[0]  # type: ignore[union-attr]
+        rest = self._fed[behind:]
+        if self._body_comes:
+            self.parser = HttpRequestParser(self)
+            lines = [b"%s: %s\r\n" % header for header in self.headers if header[0] in _BODY_FOLLOWS]
+            self._left = b"".join((b"POST / HTTP/1.1\r\n", *lines, b"\r\n", rest))
+        elif rest:
+            self._left = rest
+
     def on_message_begin(self) -> None:
         """Begin a request: what came with its first byte counts, and may be all of an unfinished header."""
+        if self._body_comes:
+            return
         self._head_bytes = 0
         self._idle_bytes = self._piece_bytes
         self._headers_complete = False
@@ -64,11 +92,15 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def on_url(self, url: bytes) -> None:
         """Take a piece of the request's target."""
+        if self._body_comes:
+            return
         self._count(len(url))
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take one header; a trailer behind a body counts, but says nothing of the request or its sender."""
+        if self._body_comes:
+            return
         self._count(len(name) + len(value) + len(b": \r\n"))
         if not self._headers_complete:
             super().on_header(name, value)
@@ -76,10 +108,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Start the request."""
         self._idle_bytes = 0
+        if self._body_comes:
+            self._body_comes = False
+            return
         self._headers_complete = True
         super().on_headers_complete()
-        if self.parser.should_upgrade() and not self._should_upgrade() and self._has_body():
-            self.cycle.keep_alive = False  # the parser skips the body, and would take it for the next request
+        self._body_comes = self.parser.should_upgrade() and self._has_body()
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body, whose size the application bounds."""
@@ -88,6 +122,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """End the request."""
+        if self._body_comes:
+            return
         self._idle_bytes = self._piece_bytes = 0
         super().on_message_complete()
 

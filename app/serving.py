@@ -74,6 +74,7 @@ def _server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
         access_log=False,  # app.routes.access writes it
         lifespan="off",
         http=partial(SwiftHttpProtocol, begin=whole.begin),  # type: ignore[arg-type]  # it only calls it
+        ws="none",  # the reader answers requests for them as others
         server_header=False,
         backlog=_BACKLOG,
         timeout_graceful_shutdown=ceil(settings.shutdown_grace_s),

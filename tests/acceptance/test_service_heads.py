@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import threading
 import time
@@ -111,16 +110,61 @@ def test_trailers_are_no_headers(port: int, picture: Callable[..., bytes]) -> No
     assert answer_to(port, head + chunks).startswith(b"HTTP/1.1 200")
 
 
+H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n"
+WEBSOCKET = (
+    b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    b"Sec-WebSocket-Version: 13\r\n"
+)
+
+
+def statuses(port: int, *pieces: bytes) -> list[bytes]:
+    """The statuses of all answers; the last request has to end the connection."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        for piece in pieces:
+            connection.sendall(piece)
+            time.sleep(0.001)
+        answers = b""
+        while more := connection.recv(65536):
+            answers += more
+    return [answer[:3] for answer in answers.split(b"HTTP/1.1 ")[1:]]
+
+
+@pytest.mark.parametrize("upgrade", [H2C, WEBSOCKET], ids=["h2c", "websocket"])
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("piece_bytes", [1 << 20, 100, 7])
+def test_who_asks_for_an_upgrade_is_answered_without_one(
+    port: int, picture: Callable[..., bytes], upgrade: bytes, chunked: bool, piece_bytes: int
+) -> None:
+    image = picture(size=(8, 8))
+    if chunked:
+        lines, body = b"Transfer-Encoding: chunked\r\n", b"%x\r\n%s\r\n0\r\n\r\n" % (len(image), image)
+    else:
+        lines, body = b"Content-Length: %d\r\n" % len(image), image
+    head = LINE + b"Content-Type: image/png\r\n" + lines
+    live = b"GET /health/live HTTP/1.1\r\nHost: x\r\n"
+    message = b"".join(
+        (
+            *(head, upgrade, b"\r\n", body),
+            *(live, upgrade, b"\r\n"),
+            *(head, b"\r\n", body),
+            *(head, upgrade, b"Connection: close\r\n\r\n", body),
+        )
+    )
+    pieces = [message[start : start + piece_bytes] for start in range(0, len(message), piece_bytes)]
+
+    assert statuses(port, *pieces) == [b"200"] * 4
+
+
 def test_a_body_behind_an_upgrade_that_nobody_makes_is_no_request(port: int) -> None:
     body = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
-    upgrade = b"Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Type: image/png\r\n"
-    head = LINE + upgrade + b"Content-Length: %d\r\n\r\n" % len(body)
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
-        connection.sendall(head)
-        answer = connection.recv(4096)
-        with contextlib.suppress(ConnectionError):  # it may be closed already
-            connection.sendall(body)
-            while more := connection.recv(4096):
-                answer += more
-    assert answer.count(b"HTTP/1.1 ") == 1
-    assert b"\r\nconnection: close\r\n" in answer
+    head = LINE + H2C + b"Content-Type: image/png\r\nContent-Length: %d\r\n\r\n" % len(body)
+    last = b"GET /nothing HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+    assert statuses(port, head, body, last) == [b"415", b"404"]
+
+
+def test_many_requests_for_upgrades_in_one_piece_are_answered(port: int) -> None:
+    live = b"GET /health/live HTTP/1.1\r\nHost: x\r\n" + H2C
+    last = live.replace(b"Upgrade,", b"close,")
+
+    assert statuses(port, (live + b"\r\n") * 2000 + last + b"\r\n") == [b"200"] * 2001
