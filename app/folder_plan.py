@@ -77,7 +77,8 @@ def _plan_single(source: Path, target: Path, choice: Choice, *, overwrite: bool)
     if output_format is None and into.suffix.lower() != source.suffix.lower():
         output_format = FORMAT_OF_SUFFIX.get(into.suffix.lower())
     there, place = FolderPlace(source.parent), FolderPlace(into.parent)
-    beside = [source.with_suffix(suffix).name for suffix in (".json", ".xml", ".txt")]
+    suffixes = (".json", ".xml", ".txt", ".JSON", ".XML", ".TXT")
+    beside = [source.with_suffix(suffix).name for suffix in suffixes]
     file = PlannedFile("refine", source.name, into.name, output_format)
     names = [name for name in beside if there.local(name).is_file()]
     planned = with_annotations([file], names, there)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from xml.etree import ElementTree as ET
@@ -47,6 +47,9 @@ _TWIN_FOLDERS = {
     "image_3": ("label_3",),
 }
 """Folders of images, and their twins of label files; VOC's, YOLO's and KITTI's."""
+_LABEL_FOLDER = re.compile(
+    rf"(?<![^/])(?:{'|'.join({twin for twins in _TWIN_FOLDERS.values() for twin in twins})})/", re.IGNORECASE
+)
 MOST_NAMED = 200
 """Characters of a name that a sentence shows."""
 _NUMBER = re.compile(r"[0-9]+")
@@ -80,8 +83,9 @@ def index_annotations(names: Collection[str], images: Sequence[str], files: File
     """
     index = AnnotationIndex()
     texts = {name for name in names if _may_hold_annotations(PurePosixPath(name))}
+    spelled = {alike: name for name in texts if (alike := _spelled_small(name)) != name}
     classes = _Classes(texts, files, index)
-    beside = {image: list(_beside(PurePosixPath(image), texts)) for image in images}
+    beside = {image: list(_beside(PurePosixPath(image), texts, spelled)) for image in images}
     taken = {name for found in beside.values() for name in found}
     # All pictures, also those that nobody wants refined: a label in a folder of its own often has the name of
     # the picture that it is about.
@@ -103,19 +107,41 @@ def _may_hold_annotations(path: PurePosixPath) -> bool:
     return path.suffix.lower() in TEXT_SUFFIXES and not is_shadow(path)
 
 
-def _beside(image: PurePosixPath, names: Collection[str]) -> Iterator[str]:
-    """The label files of the image's name: beside it, or in the twin of its folder; one of each kind."""
+def _beside(image: PurePosixPath, names: Collection[str], spelled: Mapping[str, str]) -> Iterator[str]:
+    """The label files of the image's name: beside it, or in the twin of its folder; one of each kind.
+
+    spelled: names with capitals in the suffix or the twin, by `_spelled_small`.
+    """
     for suffix in (".json", ".xml", ".txt"):
-        there = (name for name in _candidates(image, suffix) if name in names)
+        there = _there(image, suffix, names, spelled)
         name = next((name for name in there if name.rpartition("/")[2] not in YOLO_NAMES), None)
         if name is not None:
             yield name
 
 
+def _there(
+    image: PurePosixPath, suffix: str, names: Collection[str], spelled: Mapping[str, str]
+) -> Iterator[str]:
+    yield from (name for name in _candidates(image, suffix) if name in names)
+    if spelled:
+        small = map(_spelled_small, _candidates(image, suffix))
+        yield from (spelled[name] for name in small if name in spelled)
+
+
+def _spelled_small(name: str) -> str:
+    """The name without capitals in its suffix and in folders of labels; those in other places tell apart."""
+    if name.islower():
+        return name
+    stem, dot, suffix = name.rpartition(".")
+    small = stem + dot + suffix.lower()
+    return _LABEL_FOLDER.sub(lambda folder: folder.group().lower(), small)
+
+
 def _source(name: str, classes: _Classes) -> Source:
-    if name.endswith(".json"):
+    suffix = PurePosixPath(name).suffix.lower()
+    if suffix == ".json":
         return JsonBeside(name)
-    return VocFile(name) if name.endswith(".xml") else TextFile(name, classes.nearest(name))
+    return VocFile(name) if suffix == ".xml" else TextFile(name, classes.nearest(name))
 
 
 def _candidates(image: PurePosixPath, suffix: str) -> Iterator[str]:
@@ -192,7 +218,7 @@ def _is_document(name: str) -> bool:
 
 def _note_labels_beside(name: str, files: Files, pictures: PictureNames, index: AnnotationIndex) -> None:
     """The label images that a document about one image names; what cannot be read is told when it is read."""
-    if not name.endswith(".json"):
+    if not name.lower().endswith(".json"):
         return
     try:
         data = bounded(files, name, MOST_TEXT_BYTES)

@@ -538,3 +538,30 @@ def test_a_name_that_is_no_name_is_told_in_one_short_line(tmp_path: Path) -> Non
     (problem,) = index_of_all(tmp_path, ["a.png"], ["a.png"]).problems
     assert "\n" not in problem
     assert len(problem) < 400
+
+
+@pytest.mark.parametrize("label", ["a.TXT", "a.Txt", "Labels/a.txt", "LABELS/a.TXT"])
+def test_capitals_in_suffixes_and_folders_of_labels_hide_nothing(tmp_path: Path, label: str) -> None:
+    write(tmp_path, label, f"1 {yolo_box()}\n")
+    assert only(tmp_path, "Images/a.PNG" if "/" in label else "a.PNG").source == 0
+
+
+@pytest.mark.parametrize("suffix", ["JSON", "XML"])
+def test_documents_beside_an_image_may_have_capital_suffixes(tmp_path: Path, suffix: str) -> None:
+    corners = "<xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax>"
+    voc = f"<annotation><object><name>x</name><bndbox>{corners}</bndbox></object></annotation>"
+    write(tmp_path, f"a.{suffix}", '{"box": [0, 0, 9, 9]}' if suffix == "JSON" else voc)
+    assert (only(tmp_path, "a.png").x1, only(tmp_path, "a.png").y2) == (0, 9)
+
+
+def test_capitals_in_other_places_tell_files_apart(tmp_path: Path) -> None:
+    write(tmp_path, "Set/a.TXT", f"1 {yolo_box()}\n")
+    images = ["Set/a.png", "Set/A.png", "set/a.png"]
+    index = index_annotations(["Set/a.TXT", *images], images, FolderPlace(tmp_path))
+    assert list(index.sources) == ["Set/a.png"]
+
+
+def test_the_usual_spelling_comes_before_capitals(tmp_path: Path) -> None:
+    write(tmp_path, "a.TXT", f"1 {yolo_box()}\n")
+    write(tmp_path, "a.txt", f"2 {yolo_box()}\n")
+    assert only(tmp_path, "a.png").label == "2"
