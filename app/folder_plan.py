@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from app.datasets.folder_place import FolderPlace
+from app.datasets.folder_place import LINK_TO_FOLDER, FolderPlace
 from app.datasets.set_plan import (
     FORMAT_OF_SUFFIX,
     Choice,
@@ -88,8 +88,9 @@ def _plan_single(source: Path, target: Path, choice: Choice, *, overwrite: bool)
 
 def _checked(file: PlannedFile, source: FolderPlace, target: FolderPlace, *, overwrite: bool) -> PlannedFile:
     """Marked where it is no regular file, or where its target exists."""
-    if not source.local(file.name).is_file():
-        return replace(file, problem="it is no regular file")
+    there = source.local(file.name)
+    if not there.is_file():
+        return replace(file, problem=LINK_TO_FOLDER if there.is_dir() else "it is no regular file")
     into = target.local(file.written_as)
     if file.problem is None and not overwrite and into.exists():
         return replace(file, problem=f"{into} exists already; --overwrite replaces it")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from app.datasets.folder_place import FolderPlace
+from app.datasets.folder_place import LINK_TO_FOLDER, FolderPlace
 from app.errors import InvalidRequest
 
 PIECE_BYTES: Final = 1 << 20
@@ -18,7 +18,7 @@ _END: Final = bytes(2 * _BLOCK)
 
 
 class FolderStream:
-    """The files below a folder; links to files are followed, those to folders are not.
+    """The files below a folder; links to files are followed, those to folders are refused.
 
     bytes: of the whole archive, known before it is made, so that a service can refuse what is too large for
     it. Iterating makes it anew each time, and raises InvalidRequest when the folder has changed meanwhile.
@@ -62,6 +62,8 @@ class FolderStream:
 
     def _size(self, name: str) -> int:
         status = (self._folder / name).stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise InvalidRequest(f"{self._folder / name} cannot be sent: {LINK_TO_FOLDER}.")
         if not stat.S_ISREG(status.st_mode):
             raise InvalidRequest(f"{self._folder / name} is no regular file and cannot be sent.")
         return status.st_size

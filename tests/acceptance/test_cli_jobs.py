@@ -266,6 +266,15 @@ def test_what_is_no_file_is_refused_before_anything_is_sent(tmp_path: Path) -> N
         FolderStream(tmp_path)
 
 
+def test_a_link_to_a_folder_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set/a.txt").write_bytes(b"a")
+    (tmp_path / "set/images").symlink_to(tmp_path)
+
+    with pytest.raises(InvalidRequest, match="images cannot be sent: it is a link to a folder"):
+        FolderStream(tmp_path / "set")
+
+
 def test_a_folder_of_any_size_takes_little_memory(tmp_path: Path) -> None:
     import tracemalloc
 

@@ -398,6 +398,17 @@ def test_of_many_files_a_dry_run_shows_the_first_in_a_terminal_and_all_in_a_pipe
     assert " more " not in piped
 
 
+def test_a_folder_behind_a_link_is_not_lost_in_silence(
+    model_root: Path, source: Path, tmp_path: Path
+) -> None:
+    (source / "linked").symlink_to(source / "deep")
+
+    result = run(model_root, source, tmp_path / "dst")
+
+    assert result.exit_code == 1
+    assert "linked: Left out: it is a link to a folder, which is not followed" in result.output
+
+
 def test_strength_zero_copies_every_byte(model_root: Path, source: Path, tmp_path: Path) -> None:
     assert run(model_root, source, tmp_path / "dst", "--strength", 0).exit_code == 0
     assert contents(tmp_path / "dst") == contents(source)

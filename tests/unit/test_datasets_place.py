@@ -185,7 +185,7 @@ def test_a_folder_that_is_not_there_is_no_place(tmp_path: Path) -> None:
         list(FolderPlace(tmp_path / "set").names())
 
 
-def test_links_to_files_are_followed_and_links_to_folders_are_not(tmp_path: Path) -> None:
+def test_links_to_files_are_followed_and_links_to_folders_are_told(tmp_path: Path) -> None:
     place = FolderPlace(tmp_path / "set")
     place.write("a", b"1")
     (tmp_path / "elsewhere").mkdir()
@@ -193,8 +193,11 @@ def test_links_to_files_are_followed_and_links_to_folders_are_not(tmp_path: Path
     (tmp_path / "set/file").symlink_to(tmp_path / "elsewhere/file")
     (tmp_path / "set/folder").symlink_to(tmp_path / "elsewhere")
 
-    assert sorted(place.names()) == ["a", "file"]
+    assert sorted(place.names()) == ["a", "file", "folder"]
     assert place.read("file") == b"2"
+    assert not place.exists("folder")
+    with pytest.raises(IsADirectoryError, match="It is a link to a folder, which is not followed"):
+        place.read("folder")
 
 
 def test_links_that_lead_nowhere_or_in_circles_fail_when_they_are_read(tmp_path: Path) -> None:
@@ -293,7 +296,7 @@ def test_links_between_allowed_folders_are_followed(fenced: FolderPlace, tmp_pat
     assert fenced.local("to_c") == tmp_path / "second/c"
 
 
-@pytest.mark.parametrize("name", ["to_d", "out/d"])
+@pytest.mark.parametrize("name", ["to_d", "out", "out/d"])
 def test_links_out_of_the_allowed_folders_are_refused(fenced: FolderPlace, name: str) -> None:
     assert not fenced.exists(name)
     for use in (fenced.read, fenced.local):
