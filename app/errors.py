@@ -134,6 +134,10 @@ class JobStateConflict(SimtrueError):
     """What is asked of a job cannot be done in the state that it is in."""
 
 
+class JobCancelled(JobStateConflict):
+    """The end of a job was asked for; whoever drives it goes no further."""
+
+
 class NotOwner(SimtrueError):
     """Somebody else drives this job now; whoever gets this stops touching it."""
 

@@ -18,6 +18,7 @@ from app.datasets.place import Place
 from app.datasets.sources import open_destination, open_source
 from app.errors import (
     ClusterUnavailable,
+    JobCancelled,
     JobStateConflict,
     LedgerUnavailable,
     ModelNotServed,
@@ -178,6 +179,8 @@ class Driver:
                 return await self._go_on(job_id)
             except (NotOwner, *WAITED_FOR):
                 raise
+            except JobCancelled:  # sooner than a beat sees it
+                return await self._cancel(job_id)
             except SimtrueError as error:
                 return await self._fail(job_id, error.detail)
             except Exception as error:  # noqa: BLE001 (one job's fault must not be another's)
@@ -201,10 +204,12 @@ class Driver:
 
     async def _go_on(self, job_id: str) -> None:
         job = await _in_thread(self._ledger.get, job_id)
+        if job.cancel:
+            return await self._cancel(job_id)
         if job.state == "queued":
             job = await self._advance(job_id, "preparing")
         if job.finished:
-            return
+            return None
         way = await _in_thread(self._way, job)
         if job.state == "preparing":
             job = await self._prepare(way)
@@ -213,6 +218,7 @@ class Driver:
             job = await self._advance(job_id, "finishing")
         if job.state == "finishing":
             await self._finish(way, job)
+        return None
 
     def _way(self, job: Job) -> _Way:
         request, folder = JobRequest.model_validate_json(job.request_json), self._folder(job.id)

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, or_, select, update
 
-from app.errors import JobStateConflict, NotOwner, UnknownJob
+from app.errors import JobCancelled, JobStateConflict, NotOwner, UnknownJob
 from app.jobs.counts import Counts
 from app.jobs.job import FINISHED, FOLLOWERS, Job, NewJob, State, is_job_id
 from app.jobs.tables import column_of, events, job_of, jobs
@@ -101,10 +101,13 @@ def note_event(connection: Connection, seen: Job, kind: str, data_json: str, now
 def enter(connection: Connection, seen: Job, state: State, detail: str, now_utc: float, **values: Any) -> Job:
     """Bring a job that was found with a lock into a state that may follow, with the event.
 
-    Raises JobStateConflict when it may not.
+    Raises JobStateConflict when it may not, and JobCancelled where its end was asked for, so that it is not
+    done nevertheless.
     """
     if state not in FOLLOWERS[seen.state]:
         raise JobStateConflict(f"Job {seen.id} is {seen.state} and cannot become {state}.")
+    if seen.cancel and state not in ("failed", "cancelled"):
+        raise JobCancelled(f"Job {seen.id} is to end and cannot become {state}.")
     if state == "finishing" and seen.chunks_done != seen.chunks:
         raise JobStateConflict(
             f"Job {seen.id} cannot become finishing: {seen.chunks_done} of its {seen.chunks} chunks are done."

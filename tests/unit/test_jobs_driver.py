@@ -70,17 +70,37 @@ def drive(ledger: Ledger, settings: Settings, job: Job) -> None:
     assert executor.ended == [job.id], "its refiner would be held for ever"
 
 
-def test_a_cancellation_that_comes_too_late_takes_nothing_of_a_job_that_is_done(
-    ledger: Ledger, settings: Settings, job: Job, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("beat_s", [0.05, 60], ids=["seen at a beat", "seen at no beat"])
+def test_a_job_whose_end_is_asked_for_before_it_is_done_leaves_nothing(
+    ledger: Ledger, settings: Settings, job: Job, monkeypatch: pytest.MonkeyPatch, beat_s: float
 ) -> None:
     advance = Ledger.advance
 
     def slowly(self: Ledger, job_id: str, owner: str, state: Any, **told: Any) -> Job:
-        ledger.request_cancel(job_id)
-        time.sleep(0.5)  # several beats: the cancellation is seen meanwhile
+        if state == "done":
+            ledger.request_cancel(job_id)
+            time.sleep(0.5)  # several beats, if there are any
         return advance(self, job_id, owner, state, **told)
 
     monkeypatch.setattr(Ledger, "advance", slowly)
+
+    drive(ledger, settings.model_copy(update={"job_beat_s": beat_s}), job)
+
+    assert ledger.get(job.id).state == "cancelled"
+    assert not JobFolder(settings.data / "jobs" / job.id).root.exists()
+
+
+def test_a_cancellation_that_comes_too_late_takes_nothing_of_a_job_that_is_done(
+    ledger: Ledger, settings: Settings, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remove_work = JobFolder.remove_work
+
+    def late(self: JobFolder) -> None:
+        ledger.request_cancel(job.id)
+        time.sleep(0.5)  # several beats
+        remove_work(self)
+
+    monkeypatch.setattr(JobFolder, "remove_work", late)
 
     drive(ledger, settings, job)
 
