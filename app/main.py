@@ -17,7 +17,7 @@ from app.routes.job_results import job_results_router
 from app.routes.job_submission import job_submission_router
 from app.routes.jobs import jobs_router
 from app.routes.models import models_router
-from app.routes.openapi import describe_options
+from app.routes.openapi import describe
 from app.routes.pages import pages_router
 from app.routes.problems import install_problem_handler
 from app.routes.refine import Rooms, refine_router
@@ -49,7 +49,7 @@ def create_app(services: Services, jobs: Jobs) -> FastAPI:
     app.include_router(models_router(services))
     app.include_router(health_router(services, metrics))
     app.include_router(pages_router())
-    describe_options(app)
+    describe(app)
     answer = install_problem_handler(app, metrics.count_refusal)
     app.add_middleware(HeadAsGet)
     app.add_middleware(AccessLog, on_request=metrics.count_request)

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from app.errors import NoModelReady
 from app.metrics import Metrics
-from app.routes.openapi import problems
+from app.routes.openapi import content, problems
 from app.services import Services
 
 
@@ -44,7 +44,12 @@ def health_router(services: Services, metrics: Metrics) -> APIRouter:
             raise NoModelReady(readiness.detail or "No model is ready.")
         return Ready()
 
-    @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
+    @router.get(
+        "/metrics",
+        summary="Prometheus metrics",
+        response_class=Response,
+        responses=content("The metrics.", "text/plain"),
+    )
     def show_metrics() -> Response:
         """Requests, refusals, images, verdicts, batches, waiting and inference times, models."""
         return Response(metrics.page(), media_type=CONTENT_TYPE_LATEST)

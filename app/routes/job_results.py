@@ -13,7 +13,7 @@ from app.jobs.job import Job
 from app.jobs.service import Jobs
 from app.routes.job_views import view_of
 from app.routes.jobs import find_job
-from app.routes.openapi import problems
+from app.routes.openapi import file_answers, problems
 
 PAGE_POLICY: Final = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 MEDIA_TYPES: Final = {
@@ -28,7 +28,13 @@ def job_results_router(jobs: Jobs) -> APIRouter:
     """The routes; ranges of every file are served, so that a download can be gone on with."""
     router = APIRouter(tags=["jobs"])
 
-    @router.get("/jobs/{job_id}/result", summary="Download the result", responses=problems(404, 409, 503))
+    @router.get(
+        "/jobs/{job_id}/result",
+        summary="Download the result",
+        response_class=FileResponse,
+        responses=file_answers("The archive of the refined set.", *MEDIA_TYPES.values())
+        | problems(404, 409, 503),
+    )
     def result(job_id: str) -> FileResponse:
         """The refined set as an archive; ranges are served, so that a download can be gone on with."""
         job = _done(jobs, job_id)
@@ -41,7 +47,12 @@ def job_results_router(jobs: Jobs) -> APIRouter:
         path = jobs.folder(job_id).archive(kind)
         return _file(path, MEDIA_TYPES[kind], {"ETag": f'"{view.result.sha256}"'}, name)
 
-    @router.get("/jobs/{job_id}/report", summary="Read the report", responses=problems(404, 409, 503))
+    @router.get(
+        "/jobs/{job_id}/report",
+        summary="Read the report",
+        response_class=FileResponse,
+        responses=file_answers("The report.", "application/json", "text/html") | problems(404, 409, 503),
+    )
     def report(request: Request, job_id: str) -> FileResponse:
         """What became of the set, worst drift first: JSON, or an HTML page for who accepts text/html."""
         _done(jobs, job_id)
@@ -50,13 +61,23 @@ def job_results_router(jobs: Jobs) -> APIRouter:
             return _file(folder.page, "text/html", {"Content-Security-Policy": PAGE_POLICY, "Vary": "Accept"})
         return _file(folder.report, "application/json", {"Vary": "Accept"})
 
-    @router.get("/jobs/{job_id}/manifest", summary="Read the manifest", responses=problems(404, 409, 503))
+    @router.get(
+        "/jobs/{job_id}/manifest",
+        summary="Read the manifest",
+        response_class=FileResponse,
+        responses=file_answers("The manifest.", "application/jsonl") | problems(404, 409, 503),
+    )
     def manifest(job_id: str) -> FileResponse:
         """A JSON line per file: SHA-256 in and out, strength, seed, drift, verdict."""
         _done(jobs, job_id)
         return _file(jobs.folder(job_id).manifest, "application/jsonl")
 
-    @router.get("/jobs/{job_id}/plan", summary="Read the plan", responses=problems(404, 409, 503))
+    @router.get(
+        "/jobs/{job_id}/plan",
+        summary="Read the plan",
+        response_class=FileResponse,
+        responses=file_answers("The plan.", "application/jsonl") | problems(404, 409, 503),
+    )
     def plan(job_id: str) -> FileResponse:
         """A JSON line per file: what becomes of it, and why; there as soon as the job runs."""
         find_job(jobs, job_id)

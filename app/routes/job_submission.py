@@ -45,7 +45,7 @@ def job_submission_router(services: Services, jobs: Jobs) -> APIRouter:
         summary="Refine a data set",
         status_code=202,
         response_model=JobView,
-        responses=problems(400, 403, 404, 413, 422, 503, 507),
+        responses=problems(400, 403, 404, 413, 422, 503, 504, 507),
         openapi_extra=JOB_OPERATION,
     )
     async def submit(request: Request) -> Response:

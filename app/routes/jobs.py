@@ -13,11 +13,18 @@ from app.errors import InvalidRequest, JobStateConflict, SimtrueError, UnknownJo
 from app.jobs.job import Event, Job, State, is_job_id
 from app.jobs.service import Jobs
 from app.routes.job_views import JobsView, JobView, view_of
-from app.routes.openapi import problems
+from app.routes.openapi import content, problems
 
 LOOK_EVERY_S: Final = 0.5
 SIGN_OF_LIFE_S: Final = 15.0
 EVENTS_AT_ONCE: Final = 100
+EVENT_STREAM: Final = "text/event-stream"
+_LAST_EVENT_ID: Final = {
+    "name": "Last-Event-ID",
+    "in": "header",
+    "schema": {"type": "integer", "minimum": 0},
+    "description": "Number of the event that was seen last; those behind it are told.",
+}
 
 
 def jobs_router(jobs: Jobs) -> APIRouter:
@@ -41,17 +48,25 @@ def jobs_router(jobs: Jobs) -> APIRouter:
         job = find_job(jobs, job_id)
         return view_of(job, jobs.ledger().files_per_s(job_id) if job.state == "running" else None)
 
-    @router.get("/jobs/{job_id}/events", summary="Follow a job", responses=problems(400, 404, 503))
+    @router.get(
+        "/jobs/{job_id}/events",
+        summary="Follow a job",
+        response_class=StreamingResponse,
+        responses=content("The events.", EVENT_STREAM) | problems(400, 404, 503),
+        openapi_extra={"parameters": [_LAST_EVENT_ID]},
+    )
     async def events(request: Request, job_id: str) -> StreamingResponse:
         """Server-sent events, numbered; `Last-Event-ID` goes on behind the one that was seen last."""
         await asyncio.to_thread(find_job, jobs, job_id)
         stream = _events(jobs, job_id, _last_event(request))
-        return StreamingResponse(
-            stream, media_type="text/event-stream", headers={"Cache-Control": "no-store"}
-        )
+        return StreamingResponse(stream, media_type=EVENT_STREAM, headers={"Cache-Control": "no-store"})
 
     @router.delete(
-        "/jobs/{job_id}", summary="Cancel or delete a job", status_code=202, responses=problems(404, 409, 503)
+        "/jobs/{job_id}",
+        summary="Cancel or delete a job",
+        status_code=202,
+        response_model=JobView,
+        responses=problems(400, 404, 409, 503) | {204: {"description": "It was finished, and is deleted."}},
     )
     def cancel(
         job_id: str,

@@ -16,6 +16,10 @@ OpenApi = dict[str, Any]
 """A fragment of an OpenAPI document; its shape is that standard's, not ours."""
 
 
+_OF_FRAMEWORK = "HTTPValidationError"
+_TEXT_OR_BYTES: OpenApi = {"schema": {"type": "string", "format": "binary"}}
+
+
 class ImageOfProblem(BaseModel):
     """Which image of the request a problem is about."""
 
@@ -49,13 +53,36 @@ def _problem_response(status: int) -> OpenApi:
     return {"description": described, "model": Problem, "content": {"application/problem+json": content}}
 
 
-def describe_options(app: FastAPI) -> None:
-    """Add the options, which arrive as text inside a form, to the schemas that the description refers to."""
+def content(description: str, *media_types: str) -> dict[int | str, OpenApi]:
+    """The answer 200 with a file or text of one of these media types."""
+    return {200: {"description": description, "content": dict.fromkeys(media_types, _TEXT_OR_BYTES)}}
+
+
+def file_answers(description: str, *media_types: str) -> dict[int | str, OpenApi]:
+    """The answers of a route that serves a file, and ranges of it."""
+    return content(description, *media_types) | {
+        206: {"description": "The ranges of it that the header Range asks for."},
+        416: {"description": "The header Range asks for what is behind its end."},
+    }
+
+
+def describe(app: FastAPI) -> None:
+    """Correct the description of `app` where the framework cannot know better.
+
+    The options, which arrive as text inside a form, are added to its schemas; refusals of the framework's own
+    form, which our error handler never sends, are taken out.
+    """
     of_routes = app.openapi
 
     def openapi() -> OpenApi:
         described = of_routes()
         schemas = described["components"]["schemas"]
+        for operations in described["paths"].values():
+            for operation in operations.values():
+                if _OF_FRAMEWORK in str(operation["responses"].get("422")):
+                    del operation["responses"]["422"]
+        schemas.pop(_OF_FRAMEWORK, None)
+        schemas.pop("ValidationError", None)
         for options in (RefineOptions, JobOptions):
             own = options.model_json_schema(ref_template="#/components/schemas/{model}")
             schemas |= own.pop("$defs") | {options.__name__: own}
@@ -65,7 +92,7 @@ def describe_options(app: FastAPI) -> None:
 
 
 def _binary(media_type: str) -> OpenApi:
-    return {media_type: {"schema": {"type": "string", "format": "binary"}}}
+    return {media_type: _TEXT_OR_BYTES}
 
 
 _FORM: OpenApi = {
