@@ -19,6 +19,11 @@ def recognises(root: ET.Element) -> bool:
     return root.tag == "annotations" and (root.find("image") is not None or root.find("meta") is not None)
 
 
+def tracks(root: ET.Element) -> int:
+    """Tracks of a video, which are in no image's element and are not read."""
+    return len(root.findall("track"))
+
+
 def entries(root: ET.Element) -> Iterator[tuple[str, ET.Element]]:
     """The name of every image, and its element."""
     for entry in root.iter("image"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 from app.annotations.json_text import JsonValue
 from app.annotations.matching import Matching
@@ -39,6 +40,12 @@ def read(document: JsonValue, matching: Matching) -> None:
         for source, shape in enumerate(shapes):
             if isinstance(shape, dict):
                 _read_shape(shape, source, collector)
+
+
+def split(document: JsonValue) -> Iterator[tuple[str, JsonValue]]:
+    """The name of the image, which may lie in another folder, and the document without a copy of it."""
+    if isinstance(document, dict) and isinstance(name := document.get("imagePath"), str):
+        yield name, {key: value for key, value in document.items() if key != "imageData"}
 
 
 def _is_document(entry: JsonValue) -> bool:

@@ -63,8 +63,12 @@ def read_geometry(parsed: JsonValue, images: Sequence[tuple[str, int, int]]) -> 
 
 
 def read_part(part: JsonValue, image: tuple[str, int, int]) -> ImageGeometry:
-    """The shapes in a document that `split` of COCO or SOLO made, which is about this image alone."""
+    """The shapes in a document that `split` of COCO, SOLO or LabelMe made: it is about this image alone."""
     matching = Matching([ImageRef(*image)])
-    reader = coco.read_part if coco.recognises(part) else solo.read
-    reader(part, matching)
+    if coco.recognises(part):
+        coco.read_part(part, matching)
+    elif solo.recognises(part):
+        solo.read(part, matching)
+    else:
+        labelme.read(part, matching)
     return matching.collectors[0].finish()

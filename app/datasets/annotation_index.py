@@ -1,8 +1,8 @@
 """Which annotations belong to which image of a set: files beside it, in a folder like its own, or of all.
 
 Looked for in this order, the first that holds shapes counts: a JSON file of the image's name; a VOC file; a
-YOLO or KITTI file; what the documents about several images say: COCO's, CVAT's, SOLO's. Files are only ever
-read. Images that JSON documents name as labels are told from pictures.
+YOLO or KITTI file; what documents say that name their images: COCO's, CVAT's, SOLO's, LabelMe's. Files are
+only ever read. Images that JSON documents name as labels are told from pictures.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from xml.etree import ElementTree as ET
 
 import yaml
 
-from app.annotations import coco, cvat, solo, xml_text
+from app.annotations import coco, cvat, labelme, solo, xml_text
 from app.annotations.json_text import JsonValue, parse
 from app.annotations.yolo import YoloClasses
 from app.datasets.annotation_source import (
@@ -264,7 +264,7 @@ def _parts_of_set(
     files: Files,
     index: AnnotationIndex,
 ) -> dict[str, PartOfSet]:
-    """For each image what the COCO, CVAT and SOLO documents among these files say about it."""
+    """For each image what the COCO, CVAT, SOLO and LabelMe documents among these files say about it."""
     said: dict[str, list[_Part]] = {}
     for name in documents:
         try:
@@ -316,7 +316,13 @@ def _split(name: str, data: bytes, pictures: PictureNames, index: AnnotationInde
     base = PurePosixPath(name).name
     if name.lower().endswith(".xml"):
         root = xml_text.parse(data, what=base)
-        return list(cvat.entries(root)) if cvat.recognises(root) else []
+        if not cvat.recognises(root):
+            return []
+        if tracks := cvat.tracks(root):
+            index.problems.append(
+                f"{name} has {tracks} tracks of a video, which are not read; export it as CVAT for images."
+            )
+        return list(cvat.entries(root))
     document = parse(data, what="its contents", most_values=MOST_SET_VALUES, of_python=True)
     parts: list[_Part] = []
     if coco.recognises(document):
@@ -325,6 +331,9 @@ def _split(name: str, data: bytes, pictures: PictureNames, index: AnnotationInde
             index.problems.append(f"{name} has {strays} annotations of images that it does not list.")
     elif solo.recognises(document):
         parts += solo.split(document)
+    elif labelme.recognises(document):
+        parts += (part for part in labelme.split(document) if is_picture(part[0]))
     about = {named for named, _ in parts}
-    _note_labels(name, document, pictures, index, of_one=solo.recognises(document), about=about)
+    of_one = solo.recognises(document) or labelme.recognises(document)
+    _note_labels(name, document, pictures, index, of_one=of_one, about=about)
     return parts

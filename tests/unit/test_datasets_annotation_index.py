@@ -565,3 +565,33 @@ def test_the_usual_spelling_comes_before_capitals(tmp_path: Path) -> None:
     write(tmp_path, "a.TXT", f"1 {yolo_box()}\n")
     write(tmp_path, "a.txt", f"2 {yolo_box()}\n")
     assert only(tmp_path, "a.png").label == "2"
+
+
+def labelme_document(image: str) -> str:
+    shape = {"label": "x", "points": [[1, 2], [9, 8]], "shape_type": "rectangle"}
+    return json.dumps({"shapes": [shape], "imagePath": image, "imageData": "A" * 1000, "flags": {}})
+
+
+@pytest.mark.parametrize("image", ["../pictures/a.png", "..\\pictures\\a.png", "a.png"])
+def test_documents_of_labelme_may_lie_in_a_folder_of_their_own(tmp_path: Path, image: str) -> None:
+    write(tmp_path, "json/first.json", labelme_document(image))
+    shape = only(tmp_path, "pictures/a.png")
+    assert (shape.label, shape.x1, shape.y2) == ("x", 1, 8)
+    source = index_of(tmp_path, "pictures/a.png").of("pictures/a.png")
+    assert source is not None
+    assert len(json.dumps(source.to_json())) < 500, "the picture in it does not travel"
+
+
+def test_a_document_of_labelme_of_another_picture_is_told(tmp_path: Path) -> None:
+    write(tmp_path, "json/first.json", labelme_document("b.png"))
+    index = index_of(tmp_path, "a.png")
+    assert index.problems == ["json/first.json names 1 images that are not in the set, the first is 'b.png'."]
+    assert index.sources == {}
+
+
+def test_tracks_of_a_video_are_told(tmp_path: Path) -> None:
+    track = '<track id="0" label="car"><box frame="0" xtl="1" ytl="2" xbr="3" ybr="4"/></track>'
+    write(tmp_path, "annotations.xml", f"<annotations><meta/>{track}{track}</annotations>")
+    assert index_of(tmp_path, "frame_000000.png").problems == [
+        "annotations.xml has 2 tracks of a video, which are not read; export it as CVAT for images."
+    ]
