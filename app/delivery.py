@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from app.annotations.shapes import ImageGeometry, Shape
 from app.errors import RequestTimeout
-from app.locks import unmatched_labels
+from app.locks import outside, unmatched_labels
 from app.options import RefineOptions
 from app.preservation.verdict import Decision, Thresholds, Verdict, decide
 from app.refining.blending import blend
@@ -211,6 +211,8 @@ def _notes(
         f"No annotation of this image has the label {name!r}, so nothing is locked for it."
         for name in unmatched_labels(job.options.lock, shapes)
     ]
+    if missed := outside(job.options.lock, prepared.decoded.height, prepared.decoded.width):
+        unlocked.append(f"{missed} of the locks drawn lie outside of the image and lock nothing.")
     sampled = (
         [f"Of {len(shapes)} annotations, {MAX_REGIONS} were measured."] if len(shapes) > MAX_REGIONS else []
     )

@@ -30,6 +30,13 @@ def unmatched_labels(locks: Sequence[Lock], shapes: Sequence[Shape]) -> list[str
     return sorted(wanted - {shape.label for shape in shapes if shape.label is not None})
 
 
+def outside(locks: Sequence[Lock], height: int, width: int) -> int:
+    """How many drawn locks touch nothing of an image of this size."""
+    return sum(
+        shape.x2 <= 0 or shape.y2 <= 0 or shape.x1 >= width or shape.y1 >= height for shape in _drawn(locks)
+    )
+
+
 def _drawn(locks: Sequence[Lock]) -> Iterator[Shape]:
     for lock in locks:
         if isinstance(lock, LockBox):

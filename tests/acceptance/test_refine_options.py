@@ -201,3 +201,15 @@ def test_a_query_beside_a_form_is_refused_instead_of_passed_over(
     answer = client.post("/refine?strength=0", files={"image": picture()})
     assert answer.status_code == 400
     assert "'strength' is only for a request whose whole body is one image" in answer.json()["detail"]
+
+
+def test_a_lock_outside_of_the_image_is_told(client: httpx.Client, picture: Picture) -> None:
+    inside: list[Any] = [{"box": [-5, -5, 3, 3]}, {"polygon": [[20, 10], [40, 10], [40, 30]]}]
+    beside: list[Any] = [{"box": [24, 0, 30, 16]}, {"polygon": [[0, 16], [24, 17], [0, 30]]}]
+
+    def notes(*locks: Any) -> list[str]:
+        (image,) = refine(client, picture(), lock=locks).json()["images"]  # 24 x 16
+        return list(image["notes"])
+
+    assert notes(*inside) == []
+    assert notes(*inside, *beside) == ["2 of the locks drawn lie outside of the image and lock nothing."]
