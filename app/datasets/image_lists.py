@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Self
@@ -45,22 +46,27 @@ class Dropped:
 
 
 def without_dropped(text: bytes, entry: Entry, dropped: Dropped) -> tuple[bytes, int]:
-    """The list without the lines whose first word names a dropped image, and how many those are.
+    """The list without the lines that name a dropped image, whole or by their first word, and how many those
+    are.
 
     entry: of the list itself; its folder `variant-i` tells which variant's images are meant. All other bytes
     stay as they are.
     """
     variant = _variant(entry, len(dropped.names))
     lines = text.splitlines(keepends=True)
-    left = [line for line in lines if not ((named := _named(line)) and dropped.has(named, variant))]
+    left = [line for line in lines if not any(dropped.has(named, variant) for named in _named(line))]
     return b"".join(left), len(lines) - len(left)
 
 
-def _named(line: bytes) -> str | None:
-    word = _FIRST.search(line)
+def _named(line: bytes) -> Iterator[str]:
+    """What a line may name: a path may have spaces, and behind it labels may stand."""
+    whole = line.removeprefix(codecs.BOM_UTF8).strip()
+    word = _FIRST.search(whole)
     if word is None:
-        return None
-    return word.group().decode("utf-8", "surrogateescape").strip("\"'").replace("\\", "/").removeprefix("./")
+        return
+    for named in {whole, word.group()}:
+        text = named.decode("utf-8", "surrogateescape").strip("\"'").replace("\\", "/")
+        yield text.removeprefix("./")
 
 
 def _variant(entry: Entry, variants: int) -> int:
