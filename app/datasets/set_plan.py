@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
@@ -93,7 +93,8 @@ def plan_set(names: Iterable[str], files: Files, choice: Choice) -> SetPlan:
     """Plan all files of a set; `names` are their paths below it."""
     ordered = sorted(names)
     planned = [_planned(name, choice) for name in ordered]
-    return with_annotations(planned, ordered, files, asked=bool(choice.include))
+    plan = with_annotations(planned, ordered, files, asked=bool(choice.include))
+    return replace(plan, problems=(*_renaming(plan.files), *plan.problems))
 
 
 def with_annotations(
@@ -114,6 +115,16 @@ def with_annotations(
         annotations = index.of(file.name) if file.action == "refine" else None
         checked.append(replace(file, annotations=annotations, problem=problem))
     return SetPlan(tuple(checked), tuple(index.problems))
+
+
+def _renaming(files: Iterable[PlannedFile]) -> Iterator[str]:
+    """What is to be known where a format gives images other names."""
+    others = [file.name for file in files if file.written_as != file.name]
+    if others:
+        yield (
+            f"{len(others)} images get another name with their format, such as {others[0]!r}; what names "
+            "them in annotations and lists stays as it is."
+        )
 
 
 def renamed(name: str, output_format: str | None) -> str:

@@ -470,6 +470,8 @@ def test_a_format_renames_images_and_a_clash_is_refused(
 
     assert result.exit_code == 1
     assert "a.bmp is written as a.png already" in result.output
+    told = "3 images get another name with their format, such as 'a.bmp'; what names them in annotations"
+    assert told in " ".join(result.output.split())
     assert format_of(tmp_path / "dst/deep/er/c.png") == "PNG"
     assert format_of(tmp_path / "dst/deep/b.png") == "PNG"
 
