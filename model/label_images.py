@@ -14,16 +14,18 @@ from typing import Final
 # Neither `class` nor `normal` nor `id`: they name folders of pictures as often.
 LABEL_WORDS: Final = frozenset(
     (  # noqa: SIM905 (a list of them would fill a page)
-        "albedo annotation annotations bitmask bitmasks cryptomatte depth depths disparities disparity "
-        "flow flows groundtruth gt gtcoarse gtfine instance instanceid instanceids instances label "
-        "labelid labelids labels mask masks matte mattes nocs normals opticalflow panoptic parsing seg "
-        "segm segmap segmaps segmentation segmentationclass segmentationobject segmentations semantic "
-        "semantics stuffthingmaps surfacenormal surfacenormals trainid trainids trimap trimaps"
+        "albedo anno annos annotation annotations bitmask bitmasks coord coords cryptomatte depth "
+        "depthmeters depths disparities disparity dispnoc dispocc flow flownoc flowocc flows groundtruth "
+        "gt gtcoarse gtfine heatmap heatmaps idmap idmaps indexob instance instanceid instanceids "
+        "instances label labelid labelids labels mask masks matte mattes nocs normals objectid objectids "
+        "objectindex opticalflow panoptic parsing seg segm segmap segmaps segmentation segmentationclass "
+        "segmentationobject segmentations semantic semantics semseg semsegid semsegids silhouette "
+        "silhouettes stuffthingmaps surfacenormal surfacenormals trainid trainids trimap trimaps zpass"
     ).split()
 )
 """Words, or two words in one, that a folder or file of label images ends in."""
 _OF_A_PICTURE: Final = frozenset(
-    "map maps image images img png color colour vis raw train val test left right".split()  # noqa: SIM905
+    "map maps image images img png color colour preview vis visib raw train val test left right".split()  # noqa: SIM905
 )
 """Words after such a word that change nothing: `depth_maps`, `panoptic_train2017`."""
 _WORD: Final = re.compile(r"[a-z]+|[0-9]+")

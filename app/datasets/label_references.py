@@ -16,7 +16,7 @@ from model.label_images import label_words
 
 _FILE_WORDS: Final = frozenset("file filename files filenames name names path paths uri url".split())  # noqa: SIM905
 _OF_OBJECTS: Final = frozenset(
-    "annotation annotations gt groundtruth instance instances label labels".split()  # noqa: SIM905
+    "anno annos annotation annotations gt groundtruth instance instances label labels".split()  # noqa: SIM905
 )
 """Words of keys whose objects often are about the picture itself, so that its name in them is no label's."""
 _PICTURE: Final = re.compile(r"\.(?:png|jpe?g|webp|tiff?|bmp)$", re.IGNORECASE)

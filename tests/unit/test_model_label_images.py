@@ -32,6 +32,17 @@ from model.label_images import why_label_image
         "blender/0001/depth.png",
         "blender/optical_flow/0001.png",
         "stereo/disparity/left/0001.png",
+        "bop/train_pbr/000000/mask_visib/000000_000000.png",
+        "kitti/training/disp_occ_0/000000_10.png",
+        "kitti/training/flow_noc/000000_10.png",
+        "hypersim/scene_cam_00_geometry_preview/frame.0000.depth_meters_preview.png",
+        "nocs/0000_coord.png",
+        "isat/semseg/0001.png",
+        "blender/IndexOB0001.png",
+        "blender/object_index/0001.png",
+        "blender/Z_pass/0001.png",
+        "celeba/mask-anno/00001.png",
+        "poses/heatmaps/0001.png",
     ],
 )
 def test_label_images_are_known(name: str) -> None:
@@ -56,6 +67,11 @@ def test_label_images_are_known(name: str) -> None:
         "unmasked/a.png",
         "2021/03/0001.png",
         "digit-8.png",
+        "hypersim/scene_cam_00_final_preview/frame.0000.tonemap.jpg",
+        "object/0001.png",
+        "visible/0001.png",
+        "index/0001.png",
+        "display/0001.png",
     ],
 )
 def test_pictures_are_not_taken_for_labels(name: str) -> None:
