@@ -11,6 +11,7 @@ from app.annotations.shapes import Collector, Point, add_shape, label_of, point_
 
 NAME = "labelme"
 _OWN_KEYS = frozenset({"imagePath", "imageData", "imageHeight", "flags"})
+_READ_KEYS = ("imagePath", "imageWidth", "imageHeight", "shapes")
 _CIRCLE_CORNERS = 32
 _AS_POINTS = frozenset({"point", "points", "line", "linestrip"})
 _AS_BOX = frozenset(
@@ -43,9 +44,9 @@ def read(document: JsonValue, matching: Matching) -> None:
 
 
 def split(document: JsonValue) -> Iterator[tuple[str, JsonValue]]:
-    """The name of the image, which may lie in another folder, and the document without a copy of it."""
+    """The name of the image, which may lie in another folder, and what is read of the document."""
     if isinstance(document, dict) and isinstance(name := document.get("imagePath"), str):
-        yield name, {key: value for key, value in document.items() if key != "imageData"}
+        yield name, {key: document[key] for key in _READ_KEYS if key in document}
 
 
 def _is_document(entry: JsonValue) -> bool:

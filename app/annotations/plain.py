@@ -11,10 +11,11 @@ are [[x, y], ...] or flat; `keypoints` are [[x, y], ...], or flat [x, y, visibil
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import cast
 
 from app.annotations import coco
 from app.annotations.json_text import JsonValue
-from app.annotations.matching import Matching
+from app.annotations.matching import FILE_KEYS, Matching
 from app.annotations.shapes import Collector, label_of, number, numbers, point_list
 
 NAME = "plain"
@@ -25,6 +26,8 @@ _GEOMETRY = frozenset(
     ("bbox", "box", "xyxy", "polygon", "polygons", "segmentation", "points", "keypoints", "mask")
 )
 _GEOMETRY_AND_BOX_LISTS = _GEOMETRY.union(_BOX_LIST_KEYS)
+
+_FIRSTS, _THINGS = "firsts", "things"
 
 _Object = dict[str, JsonValue]
 
@@ -39,6 +42,49 @@ def read(document: JsonValue, matching: Matching) -> None:
     for collector, entry, sources in _entries(document, matching):
         for thing in _objects(entry):
             _read_object(thing, next(sources), collector)
+
+
+def split(document: JsonValue) -> Iterator[tuple[str, JsonValue]]:
+    """A document of its own for every file that entries with geometry name: (that name, the document).
+
+    It says where its annotations stand.
+    """
+    found: dict[str, list[tuple[int, _Object]]] = {}
+    first = 0
+    for name, entry in _named(document):
+        for thing in entry if isinstance(entry, list) else [entry]:
+            if isinstance(thing, dict):
+                found.setdefault(name, []).append((first, thing))
+                first += sum(1 for _ in _objects(thing))
+    for name, said in found.items():
+        if any(_has_geometry(thing) for _, thing in said):
+            yield name, {_FIRSTS: [first for first, _ in said], _THINGS: [thing for _, thing in said]}
+
+
+def is_part(part: JsonValue) -> bool:
+    """Whether `split` made this; nothing else that comes as a part has such a key."""
+    return isinstance(part, dict) and _THINGS in part
+
+
+def read_part(part: JsonValue, matching: Matching) -> None:
+    """The same of a document that `split` made; shapes have the positions of the whole one."""
+    assert isinstance(part, dict)
+    (collector,) = matching.collectors
+    things = zip(cast(list[int], part[_FIRSTS]), cast(list[_Object], part[_THINGS]), strict=True)
+    for first, thing in things:
+        for source, one in enumerate(_objects(thing), first):
+            _read_object(one, source, collector)
+
+
+def _named(document: JsonValue) -> Iterator[tuple[str, JsonValue]]:
+    """The entries of a map from file names, or of a list whose entries name files."""
+    if isinstance(document, dict) and not isinstance(document.get("images"), list):
+        yield from document.items()
+        return
+    things = document["images"] if isinstance(document, dict) else document
+    for thing in things if isinstance(things, list) else ():
+        if isinstance(thing, dict):
+            yield next((name for key in FILE_KEYS if isinstance(name := thing.get(key), str)), ""), thing
 
 
 def _entries(document: JsonValue, matching: Matching) -> Iterator[tuple[Collector, _Object, Iterator[int]]]:

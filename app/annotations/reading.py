@@ -63,9 +63,11 @@ def read_geometry(parsed: JsonValue, images: Sequence[tuple[str, int, int]]) -> 
 
 
 def read_part(part: JsonValue, image: tuple[str, int, int]) -> ImageGeometry:
-    """The shapes in a document that `split` of COCO, SOLO or LabelMe made: it is about this image alone."""
+    """The shapes in a document that `split` of a reader made: it is about this image alone."""
     matching = Matching([ImageRef(*image)])
-    if coco.recognises(part):
+    if plain.is_part(part):
+        plain.read_part(part, matching)
+    elif coco.recognises(part):
         coco.read_part(part, matching)
     elif solo.recognises(part):
         solo.read(part, matching)

@@ -1,8 +1,8 @@
 """Which annotations belong to which image of a set: files beside it, in a folder like its own, or of all.
 
 Looked for in this order, the first that holds shapes counts: a JSON file of the image's name; a VOC file; a
-YOLO or KITTI file; what documents say that name their images: COCO's, CVAT's, SOLO's, LabelMe's. Files are
-only ever read. Images that JSON documents name as labels are told from pictures.
+YOLO or KITTI file; what documents say that name their images: COCO's, CVAT's, SOLO's, LabelMe's, plain ones.
+Files are only ever read. Images that JSON documents name as labels are told from pictures.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from xml.etree import ElementTree as ET
 
 import yaml
 
-from app.annotations import coco, cvat, labelme, solo, xml_text
+from app.annotations import coco, cvat, labelme, plain, solo, xml_text
 from app.annotations.json_text import JsonValue, parse
 from app.annotations.yolo import YoloClasses
 from app.datasets.annotation_source import (
@@ -264,7 +264,7 @@ def _parts_of_set(
     files: Files,
     index: AnnotationIndex,
 ) -> dict[str, PartOfSet]:
-    """For each image what the COCO, CVAT, SOLO and LabelMe documents among these files say about it."""
+    """For each image what the documents among these files say about it that name their images."""
     said: dict[str, list[_Part]] = {}
     for name in documents:
         try:
@@ -333,6 +333,8 @@ def _split(name: str, data: bytes, pictures: PictureNames, index: AnnotationInde
         parts += solo.split(document)
     elif labelme.recognises(document):
         parts += (part for part in labelme.split(document) if is_picture(part[0]))
+    else:
+        parts += (part for part in plain.split(document) if is_picture(part[0]))
     about = {named for named, _ in parts}
     of_one = solo.recognises(document) or labelme.recognises(document)
     _note_labels(name, document, pictures, index, of_one=of_one, about=about)

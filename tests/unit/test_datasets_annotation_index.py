@@ -569,7 +569,8 @@ def test_the_usual_spelling_comes_before_capitals(tmp_path: Path) -> None:
 
 def labelme_document(image: str) -> str:
     shape = {"label": "x", "points": [[1, 2], [9, 8]], "shape_type": "rectangle"}
-    return json.dumps({"shapes": [shape], "imagePath": image, "imageData": "A" * 1000, "flags": {}})
+    more = {"imageData": "A" * 1000, "flags": {}, "things": [7], "simtrue:positions": [7]}
+    return json.dumps({"shapes": [shape], "imagePath": image, **more})
 
 
 @pytest.mark.parametrize("image", ["../pictures/a.png", "..\\pictures\\a.png", "a.png"])
@@ -595,3 +596,45 @@ def test_tracks_of_a_video_are_told(tmp_path: Path) -> None:
     assert index_of(tmp_path, "frame_000000.png").problems == [
         "annotations.xml has 2 tracks of a video, which are not read; export it as CVAT for images."
     ]
+
+
+A, B = {"label": "x", "box": [1, 2, 9, 8]}, {"label": "y", "bbox": [1, 2, 3, 4]}
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"b.png": [B, B], "a.png": A},
+        {"b.png": {"objects": [B, B]}, "a.png": {"objects": [A]}},
+        [{"file": "b.png", **B}, {"file": "b.png", **B}, {"image": "a.png", **A}],
+        [{"image": "b.png", **B}, {"image": "c.png", **B}, {"image": "a.png", **A}, {"image": "b.png", **B}],
+        {"images": [{"file_name": "b.png", "objects": [B, B]}, {"file_name": "a.png", "objects": [A]}]},
+    ],
+)
+def test_plain_documents_of_a_whole_set_are_read(tmp_path: Path, document: object) -> None:
+    write(tmp_path, "pictures/b.png", "")
+    write(tmp_path, "labels.json", json.dumps(document))
+    shape = only(tmp_path, "pictures/a.png")
+    assert (shape.label, shape.source, shape.x1, shape.y2) == ("x", 2, 1, 8)
+    of_b = read(tmp_path, "pictures/b.png").shapes
+    assert [(one.label, one.source) for one in of_b] in ([("y", 0), ("y", 1)], [("y", 0), ("y", 3)])
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"a.png": "a dog"},
+        {"a.png": {"split": "train"}},
+        ["a.png"],
+        [{"file": "a.png", "camera": [1, 2]}],
+        {"images": ["a.png"]},
+        {"box": [1, 2, 3, 4]},
+        [A, B],
+    ],
+)
+def test_documents_that_say_nothing_about_places_in_pictures_are_no_annotations(
+    tmp_path: Path, document: object
+) -> None:
+    write(tmp_path, "other.json", json.dumps(document))
+    index = index_of(tmp_path, "a.png")
+    assert (index.of("a.png"), index.problems) == (None, [])
