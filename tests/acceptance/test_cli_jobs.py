@@ -5,14 +5,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import http.server
-import io
 import json
-import os
 import signal
 import socket
 import subprocess
 import sys
-import tarfile
 import threading
 import time
 import zipfile
@@ -27,10 +24,9 @@ from typer.testing import CliRunner, Result
 from app.cli import cli
 from app.client.answers import Job
 from app.client.download import Download, partial_of
-from app.client.folder_stream import FolderStream
 from app.client.following import Away, events_in, follow
 from app.client.service import Service
-from app.errors import BadAnswer, InvalidRequest
+from app.errors import BadAnswer
 
 Picture = Callable[..., bytes]
 ROOT = Path(__file__).resolve().parents[2]
@@ -233,61 +229,6 @@ def test_a_job_whose_files_fail_ends_with_status_1(url: str, tmp_path: Path) -> 
 
     assert ended.exit_code == 1
     assert "1 failed" in ended.stderr
-
-
-def test_a_packed_folder_is_a_tar_archive_of_the_length_that_was_told(folder: Path) -> None:
-    stream = FolderStream(folder)
-
-    packed = b"".join(stream)
-
-    assert len(packed) == stream.bytes
-    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
-        names = set(archive.getnames())
-    assert names == {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
-
-
-@pytest.mark.parametrize("change", ["grows", "shrinks", "comes"])
-def test_a_folder_that_changes_while_it_is_sent_is_not_sent(tmp_path: Path, change: str) -> None:
-    (tmp_path / "a.bin").write_bytes(bytes(3000))
-    stream = FolderStream(tmp_path)
-    if change == "comes":
-        (tmp_path / "b.bin").write_bytes(b"new")
-    else:
-        (tmp_path / "a.bin").write_bytes(bytes(5000 if change == "grows" else 100))
-
-    with pytest.raises(InvalidRequest, match="changed while they were sent"):
-        list(stream)
-
-
-def test_what_is_no_file_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe")
-
-    with pytest.raises(InvalidRequest, match="no regular file"):
-        FolderStream(tmp_path)
-
-
-def test_a_link_to_a_folder_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
-    (tmp_path / "set").mkdir()
-    (tmp_path / "set/a.txt").write_bytes(b"a")
-    (tmp_path / "set/images").symlink_to(tmp_path)
-
-    with pytest.raises(InvalidRequest, match="images cannot be sent: it is a link to a folder"):
-        FolderStream(tmp_path / "set")
-
-
-def test_a_folder_of_any_size_takes_little_memory(tmp_path: Path) -> None:
-    import tracemalloc
-
-    for number in range(8):
-        with (tmp_path / f"{number}.bin").open("wb") as file:
-            file.truncate(32 << 20)
-    tracemalloc.start()
-    sent = sum(map(len, FolderStream(tmp_path)))
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-
-    assert sent > 256 << 20
-    assert peak < 8 << 20
 
 
 class CuttingProxy:
