@@ -161,6 +161,17 @@ def test_coco_is_read_as_each_kind(tmp_path: Path) -> None:
     assert masks[1].sum() == 3
 
 
+def test_keypoints_pass_over_crowds_as_the_choice_of_the_kind_does(tmp_path: Path) -> None:
+    crowd = {"category_id": 7, "bbox": [0, 0, 9, 7], "iscrowd": 1}
+    path = coco(
+        tmp_path / "x.json",
+        [POINTS | ONE, POINTS | TWO, crowd | ONE | {"keypoints": [0] * 6}, crowd | TWO],
+    )
+    assert read_task_file(path).kind == "keypoints"
+    values = read_labels(str(path), Meaning("keypoints"), index(tmp_path), PLAIN).values
+    np.testing.assert_array_equal(values[:, 0], [[1, 2]] * 2)
+
+
 BOX = {"category_id": 1, "bbox": [4, 2, 4, 4]}
 MASK = BOX | {"segmentation": [[4.0, 2.0, 8.0, 2.0, 8.0, 6.0]]}
 POINTS = BOX | {"keypoints": [1, 2, 2, 5, 5, 0]}

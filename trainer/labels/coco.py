@@ -99,12 +99,16 @@ class Document:
             yield place, labels
 
     def keypoints(self) -> NDArray[np.float32]:
-        """float32 [N, K, 2] of one annotation an image; NaN for points of visibility 0 and images without."""
-        counts = {len(entry.get("keypoints", ())) for entries in self.annotations for entry in entries}
+        """float32 [N, K, 2] of one annotation an image; NaN for points of visibility 0 and images without.
+
+        Crowds are passed over.
+        """
+        found = [[entry for entry in entries if not entry.get("iscrowd")] for entries in self.annotations]
+        counts = {len(entry.get("keypoints", ())) for entries in found for entry in entries}
         if len(counts) != 1 or (count := counts.pop()) == 0 or count % 3:
             raise DataError(f"{self.path}: its annotations do not all have the same number of keypoints")
-        points = np.full((len(self.annotations), count // 3, 3), np.nan, np.float32)
-        for place, entries in enumerate(self.annotations):
+        points = np.full((len(found), count // 3, 3), np.nan, np.float32)
+        for place, entries in enumerate(found):
             if len(entries) > 1:
                 raise DataError(
                     f"{self.path}: {self._name(place)} has {len(entries)} annotations; keypoints are learnt "
