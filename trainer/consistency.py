@@ -207,7 +207,7 @@ class Consistency:
         before, after = (
             ask(self.estimation, self.network, self.frame.take(one), self.device) for one in (images, refined)
         )
-        return _summary(self.estimation.change(before, after))
+        return _summary(self.estimation.change(before, after, self.lesson.labels.of(self.asked)))
 
     def state_dict(self) -> dict[str, Any] | None:
         """The estimator, once it has learned."""

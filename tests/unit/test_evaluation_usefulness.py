@@ -153,6 +153,17 @@ def test_answers_are_in_px_of_the_original_where_the_frame_is_smaller() -> None:
     np.testing.assert_allclose(keypoints.answers(heat)[0, 0], (5.5 * 2 * 3, 2.5 * 2 * 3))
 
 
+def test_only_known_points_say_how_far_keypoints_moved() -> None:
+    """Nobody taught the estimator what to say of a point that is hidden: it may say anything."""
+    hidden = [np.nan, np.nan]
+    truth = labels_of("keypoints", np.array([[[4, 4], hidden], [[8, 8], [2, 2]]]), "x")
+    before, after = np.full((2, 2, 2), 6.0), np.full((2, 2, 2), 6.0)
+    after[:, 0, 0] += 1.0
+    after[:, 1, 1] += 30.0
+    change = Keypoints.of(Frame(1, 32, 32, 1), truth).change(before, after, truth)
+    np.testing.assert_array_equal(change.values, [1.0, 15.5])
+
+
 def test_pixels_of_no_class_count_nowhere() -> None:
     truth = labels_of("segmentation", np.array([[[0, 1, 2, 255], [0, 1, 2, 255]]]), "x", classes=True)
     estimation = Segmentation.of(Frame(1, 2, 4, 1), truth)

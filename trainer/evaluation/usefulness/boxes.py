@@ -128,7 +128,7 @@ class Boxes:
         """The average precision itself: nobody finds a box without looking."""
         return self.score(answers, labels)[self.metric]
 
-    def change(self, before: Answers, after: Answers) -> Change:
+    def change(self, before: Answers, after: Answers, _labels: Labels) -> Change:
         """Mean IoU of the boxes said before with the best said after, and the other way round."""
         values = np.array([_agreement(one, other) for one, other in zip(before, after, strict=True)])
         return Change("box IoU", "", values, more_is_better=True)

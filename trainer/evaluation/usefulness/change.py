@@ -80,7 +80,7 @@ def summarise(
     estimation: Estimation, before: Answers, after: Answers, truth: Labels, counts: NDArray[np.bool_]
 ) -> EstimatorChange:
     """Two sets of answers about N images, and their labels; `counts` [N]: which are an answer of the task."""
-    change = estimation.change(before, after)
+    change = estimation.change(before, after, truth)
     values = change.values[counts]
     worst = 5 if change.more_is_better else 95
     known = truth.of(counts)

@@ -90,6 +90,6 @@ class Classification:
         balanced = self.score(answers, labels)["balanced accuracy"]
         return (balanced - chance) / (1 - chance) if chance < 1 else nan
 
-    def change(self, before: Answers, after: Answers) -> Change:
+    def change(self, before: Answers, after: Answers, _labels: Labels) -> Change:
         """1 where the class is the same."""
         return Change("same class", "", (before == after).astype(np.float64), more_is_better=True)

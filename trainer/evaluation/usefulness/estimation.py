@@ -75,5 +75,5 @@ class Estimation(Protocol):
     def skill(self, answers: Answers, labels: Labels) -> float:
         """How much better than one answer for all images: 0 no better, 1 all right, NaN cannot be told."""
 
-    def change(self, before: Answers, after: Answers) -> Change:
-        """The difference between two answers about the same images."""
+    def change(self, before: Answers, after: Answers, labels: Labels) -> Change:
+        """The difference between two answers about the same images, in what their labels say at all."""

@@ -94,9 +94,15 @@ class Keypoints:
         far, blind = (np.linalg.norm(said - places, axis=2)[known].sum() for said in (answers, mean))
         return float(1.0 - far / blind) if blind > 0 else nan
 
-    def change(self, before: Answers, after: Answers) -> Change:
-        """Mean over an image's points of how far they moved."""
-        values = np.linalg.norm(after.astype(np.float64) - before, axis=2).mean(axis=1)
+    def change(self, before: Answers, after: Answers, labels: Labels) -> Change:
+        """Mean over an image's known points of how far they moved; NaN where none is known.
+
+        Nobody taught where a point is that is not to be seen: what is said of it changes with anything.
+        """
+        known = np.isfinite(labels.values).all(axis=2)
+        moved = np.linalg.norm(after.astype(np.float64) - before, axis=2)
+        counts = np.where(known.any(axis=1), known.sum(axis=1), nan)
+        values = np.where(known, moved, 0.0).sum(axis=1) / counts
         return Change("keypoint shift", "px", values, more_is_better=False)
 
 

@@ -97,7 +97,7 @@ class Regression:
         errors, blind = (np.abs(said - values).mean(axis=0) for said in (answers, values.mean(axis=0)))
         return float(1.0 - (errors / blind).mean()) if blind.all() else nan
 
-    def change(self, before: Answers, after: Answers) -> Change:
+    def change(self, before: Answers, after: Answers, _labels: Labels) -> Change:
         """Euclidean over the columns."""
         values = np.linalg.norm(after.astype(np.float64) - before, axis=1)
         return Change(f"change of {', '.join(self.names)}", self.unit, values, more_is_better=False)

@@ -119,7 +119,7 @@ class Segmentation:
         score = self.score(answers, labels)[self.metric]
         return float((score - blind) / (1 - blind)) if 0 < blind < 1 else nan
 
-    def change(self, before: Answers, after: Answers) -> Change:
+    def change(self, before: Answers, after: Answers, _labels: Labels) -> Change:
         """Overlap of the masks said before and after; two empty masks are the same."""
         values = np.nan_to_num(_iou_by_image(before, after), nan=1.0)
         return Change("mask IoU", "", values, more_is_better=True)
