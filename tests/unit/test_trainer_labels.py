@@ -103,6 +103,23 @@ def test_geometry_follows_resize_and_crop(tmp_path: Path) -> None:
     assert followed.sum() == 16
 
 
+def test_points_beside_their_image_are_unknown(tmp_path: Path) -> None:
+    """No heat map can answer with them, and many files say -1 of what they do not know."""
+    points = np.array([[[0.0, 8.0], [-1.0, -1.0], [10.5, 4.0]], [[10.0, 0.0], [2.0, 8.5], [3.0, 4.0]]])
+    path = npz(tmp_path / "x.npz", points=points, far=points + 100)
+    values = read_labels(f"{path}:points", Meaning("keypoints"), index(tmp_path), PLAIN).values
+    np.testing.assert_array_equal(
+        np.isfinite(values).all(axis=2), [[True, False, False], [True, False, True]]
+    )
+    halved = read_labels(
+        f"{path}:points", Meaning("keypoints"), index(tmp_path), Reading(resize=(4, 5))
+    ).values
+    np.testing.assert_array_equal(halved, values / 2)
+    (tmp_path / "task.toml").write_text('kind = "keypoints"\nlabels = "x.npz:far"\n')
+    with pytest.raises(DataError, match="has a label to learn from: no point lies in its image"):
+        load_lesson(tmp_path / "task.toml", str(tmp_path / "images"), PLAIN)
+
+
 def test_a_table_is_matched_by_file_name(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("file,yaw,pitch\nb.png,3,4\nother.png,9,9\na.png,1,2\n")
     labels = read_labels(str(tmp_path / "x.csv"), Meaning("regression"), index(tmp_path), PLAIN)

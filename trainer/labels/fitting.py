@@ -18,13 +18,10 @@ def fit_points(
 ) -> NDArray[np.float32]:
     """Points [N, K, 2] (x, y) in images of `sizes` [N, 2] (height, width) → in the images as read.
 
-    A point that is cut off by the crop becomes NaN; without a crop, points beside the image stay.
+    A point beside the image becomes NaN, as one that is cut off by the crop: nothing there shows it.
     """
     moved = (points * _scale(sizes, reading) - _corner(sizes, reading)).astype(np.float32)
-    if reading.crop is None:
-        return moved
-    height, width = reading.crop
-    inside = ((moved >= 0) & (moved <= (width, height))).all(axis=2, keepdims=True)
+    inside = ((moved >= 0) & (moved <= _limits(sizes, reading))).all(axis=2, keepdims=True)
     return np.where(inside, moved, np.float32(np.nan))
 
 
@@ -32,8 +29,7 @@ def fit_boxes(boxes: NDArray[np.float32], sizes: NDArray[np.int64], reading: Rea
     """Boxes [N, K, 4] likewise, cut at the image's edges; NaN where nothing is left."""
     corners = boxes.reshape(len(boxes), -1, 2)
     moved = corners * _scale(sizes, reading) - _corner(sizes, reading)
-    limits = np.array([fitted_size((int(h), int(w)), reading) for h, w in sizes])[:, None, ::-1]
-    cut = np.clip(moved, 0, limits).astype(np.float32).reshape(boxes.shape)
+    cut = np.clip(moved, 0, _limits(sizes, reading)).astype(np.float32).reshape(boxes.shape)
     gone = ~(cut[..., 2:] > cut[..., :2]).all(axis=2, keepdims=True)
     return np.where(gone, np.float32(np.nan), cut)
 
@@ -50,6 +46,12 @@ def fit_map(labels: NDArray[Any], reading: Reading) -> NDArray[Any]:
         return labels
     top, left = ((size - part) // 2 for size, part in zip(labels.shape, reading.crop, strict=True))
     return labels[top : top + reading.crop[0], left : left + reading.crop[1]]
+
+
+def _limits(sizes: NDArray[np.int64], reading: Reading) -> NDArray[np.int64]:
+    """[N, 1, 2]: width and height of the images as read."""
+    fitted = np.array([fitted_size((int(h), int(w)), reading) for h, w in sizes], np.int64)
+    return fitted[:, None, ::-1]
 
 
 def _scale(sizes: NDArray[np.int64], reading: Reading) -> NDArray[np.float64]:

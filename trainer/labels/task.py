@@ -174,7 +174,8 @@ def _synthetic_labels(path: Path, file: TaskFile, index: ImageIndex, reading: Re
     meaning = Meaning(file.kind, file.names, file.unit, file.leave_out, file.classes)
     labels = read_labels(_beside(path, file.labels), meaning, index, reading)
     if not labels.answers.any():
-        raise DataError(f"{file.labels}: no synthetic image has a label to learn from")
+        beside = ": no point lies in its image" if labels.kind == "keypoints" else ""
+        raise DataError(f"{file.labels}: no synthetic image has a label to learn from{beside}")
     return labels
 
 
