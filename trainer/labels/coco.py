@@ -119,6 +119,13 @@ class Document:
         points[points[..., 2] == 0] = np.nan
         return points[..., :2]
 
+    def keypoint_names(self) -> tuple[str, ...]:
+        """What the category whose keypoints these are calls them; empty where it is silent, or not one."""
+        used = {entry.get("category_id") for entries in self.annotations for entry in entries}
+        lists = [entry.get("keypoints") for entry in self.categories if entry["id"] in used]
+        names = {tuple(map(str, one)) for one in lists if isinstance(one, list)}
+        return names.pop() if len(names) == 1 else ()
+
     def _category(self, entry: Entry) -> int:
         category = entry.get("category_id")
         if type(category) is not int or not 0 <= category < 1 << 31:

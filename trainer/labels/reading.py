@@ -15,6 +15,7 @@ from trainer.labels.csv_table import read_csv
 from trainer.labels.fitting import fit_boxes, fit_map, fit_points, fitted_size
 from trainer.labels.index import ImageIndex
 from trainer.labels.labels import VOID, Labels, labels_of
+from trainer.labels.points import in_order, names_of_pairs
 from trainer.npz import NpzArray
 from trainer.sources import Reading
 
@@ -151,9 +152,16 @@ def _from_json(path: Path, meaning: Meaning, index: ImageIndex, reading: Reading
     if meaning.kind == "segmentation":
         return _masks(document, meaning, reading)
     if meaning.kind == "keypoints":
-        return _from_array(document.keypoints(), str(path), meaning, index, reading)
+        points, named = _named(document.keypoints(), document.keypoint_names(), meaning)
+        return _from_array(points, str(path), named, index, reading)
     labels = _from_array(document.boxes(), str(path), meaning, index, reading)
     return replace(labels, class_names=document.box_names())
+
+
+def _named(points: NDArray[Any], names: tuple[str, ...], meaning: Meaning) -> tuple[NDArray[Any], Meaning]:
+    """Keypoints that a file calls by `names`, if any, in the order of the meaning's, and their meaning."""
+    known = names if len(names) == points.shape[1] else ()
+    return in_order(points, known, meaning.names), replace(meaning, names=meaning.names or known)
 
 
 def _masks(document: Document, meaning: Meaning, reading: Reading) -> Labels:
@@ -191,9 +199,10 @@ def _from_csv(
         case "boxes":
             array = table.columns(("x1", "y1", "x2", "y2"))
         case "keypoints":
-            if len(table.names) % 2:
-                raise DataError(f"{path} has {len(table.names)} columns of numbers; keypoints are x, y pairs")
-            array = table.values[:, 0].reshape(len(index), -1, 2)
+            names = names_of_pairs(path, table.names)
+            points = table.values[:, 0].reshape(len(index), -1, 2)
+            points, named = _named(points, names, meaning)
+            return _from_array(points, str(path), named, index, reading)
         case _:
             array = (table.columns(meaning.names) if meaning.names and column is None else table.values)[:, 0]
     named = Meaning(
