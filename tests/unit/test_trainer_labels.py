@@ -239,6 +239,25 @@ def test_an_image_that_coco_does_not_list_is_named(tmp_path: Path) -> None:
         read_labels(str(path), Meaning("boxes"), index(tmp_path), PLAIN)
 
 
+@pytest.mark.parametrize(
+    ("height", "width", "fits"),
+    [(8, 10, True), (10, 8, True), (None, None, True), (0, 0, True), (80, 100, False), (8, 9.5, False)],
+)
+def test_coordinates_in_an_image_of_another_size_are_refused(
+    tmp_path: Path, height: float | None, width: float | None, fits: bool
+) -> None:
+    """As where images were made smaller after they had been annotated."""
+    path = coco(tmp_path / "x.json", [POINTS | ONE, POINTS | TWO])
+    document = json.loads(path.read_text())
+    document["images"][0] |= {"height": height, "width": width}
+    path.write_text(json.dumps(document))
+    if fits:
+        assert len(read_labels(str(path), Meaning("keypoints"), index(tmp_path), PLAIN)) == 2
+        return
+    with pytest.raises(DataError, match=r"b\.png is [0-9.]+x[0-9.]+ px there, the image itself 8x10"):
+        read_labels(str(path), Meaning("keypoints"), index(tmp_path), PLAIN)
+
+
 @pytest.mark.parametrize("prefix", ["images/", "data/images/", "./", "data\\images\\"])
 def test_folders_before_a_name_do_not_matter(tmp_path: Path, prefix: str) -> None:
     box = {"category_id": 7, "bbox": [4, 2, 4, 4], "image_id": 0}

@@ -192,6 +192,9 @@ def read_coco(path: Path, index: ImageIndex) -> Document:
     found = np.zeros(len(index), np.bool_)
     found[list(places.values())] = True
     index.require_all(found, str(path), (name for name in names.values() if name not in by_name))
+    for image in images:
+        if (place := places.get(_id(path, image))) is not None:
+            _require_size(path, image, index.sizes[place])
     grouped: list[list[Entry]] = [[] for _ in range(len(index))]
     for annotation in annotations:
         place = places.get(_id(path, annotation, "image_id"))
@@ -204,6 +207,21 @@ def read_coco(path: Path, index: ImageIndex) -> Document:
         if type(category.get("id")) is not int:
             raise DataError(f"{path}: a category has no whole number as its id")
     return Document(path, index, tuple(map(tuple, grouped)), tuple(categories))
+
+
+def _require_size(path: Path, image: Entry, size: NDArray[np.int64]) -> None:
+    """DataError where a file lists an image of another size, lying on its side or not.
+
+    Coordinates in that mean nothing in this one.
+    """
+    height, width, found = image.get("height"), image.get("width"), size.tolist()
+    if not (isinstance(height, int | float) and isinstance(width, int | float) and height > 0 < width):
+        return
+    if [height, width] not in (found, found[::-1]):
+        raise DataError(
+            f"{path}: {str(image.get('file_name'))[:MOST_NAMED]} is {height:g}x{width:g} px there, the image "
+            f"itself {found[0]}x{found[1]}: its labels would lie elsewhere"
+        )
 
 
 def labels_in_coco(path: Path) -> tuple[LabelKind, bool]:
