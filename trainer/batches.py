@@ -41,6 +41,10 @@ class Batches:
     shard: slice
     device: torch.device
 
+    def rows(self, update: int) -> NDArray[np.int64]:
+        """Which images this process's share of minibatch `update` holds."""
+        return self.sampler.indices(update, self.batch_size)[self.shard]
+
     def draw(self, update: int) -> Tensor:
         """This process's share of minibatch `update`: float32 [n, C, H, W] in [-1, 1] on the device."""
         chosen = self.sampler.indices(update, self.batch_size)

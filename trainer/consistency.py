@@ -31,6 +31,7 @@ from trainer.evaluation.usefulness.frame import Frame
 from trainer.evaluation.usefulness.kinds import estimation_for
 from trainer.evaluation.usefulness.learning import Learning
 from trainer.evaluation.usefulness.training import Pool, ask, train
+from trainer.labels.labels import Labels
 from trainer.labels.task import Lesson
 from trainer.samples import fitting_at_once, refine_levels
 from trainer.sampling import Sampler, generator, stream_seed
@@ -155,21 +156,26 @@ class Consistency:
         return torch.cat([self.frame.take(self.images[part]) for part in parts])
 
     def comparison(
-        self, update: int, noise: Callable[[tuple[int, int, int], torch.Generator], Tensor | None]
+        self,
+        update: int,
+        rows: NDArray[np.int64],
+        noise: Callable[[tuple[int, int, int], torch.Generator], Tensor | None],
     ) -> Comparison | None:
         """What is compared in an update of the refiner; None where nothing is due.
 
+        rows: the images that the update is made on, in this process.
         noise: draws a global batch's of (N, H, W); this process takes its share.
         """
         if update % self.every:
             return None
+        number = update // self.every
+        labels = self.lesson.labels.of(rows if self.batches is None else self.batches.rows(number))
 
         def divergence(synthetic: Tensor, refined: Tensor) -> Tensor:
-            return self._divergence(synthetic, refined, update)
+            return self._divergence(synthetic, refined, labels, update)
 
         if self.batches is None:
             return Comparison(None, None, divergence, self.every)
-        number = update // self.every
         synthetic = self.batches.draw(number)
         drawn = noise(
             (self.count, *self.batches.window),
@@ -177,7 +183,7 @@ class Consistency:
         )
         return Comparison(synthetic, None if drawn is None else drawn[self.shard], divergence, self.every)
 
-    def _divergence(self, synthetic: Tensor, refined: Tensor, update: int) -> Tensor:
+    def _divergence(self, synthetic: Tensor, refined: Tensor, labels: Labels, update: int) -> Tensor:
         """In float32 whatever the refiner computes in: small changes of an answer count."""
         before, after = (self._view(images.float()) for images in (synthetic, refined))
         source = generator(self.seed, "labels/moves", update)
@@ -189,7 +195,7 @@ class Consistency:
             before, after = mine.images(before), mine.images(after)
         with torch.no_grad():
             said = self.network(before)
-        return self.estimation.divergence(said, self.network(after))
+        return self.estimation.divergence(said, self.network(after), labels)
 
     def _view(self, images: Tensor) -> Tensor:
         """[-1, 1] → [0, 1], averaged down to the estimator's frame."""

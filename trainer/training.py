@@ -121,7 +121,11 @@ class Training:
         """Images whose labels are compared in an update of the refiner, if any."""
         if self.consistency is None:
             return None
-        return self.consistency.comparison(update, partial(draw_noise, self.networks.refiner.config.noise))
+        return self.consistency.comparison(
+            update,
+            self.streams.refiner_synthetic.rows(update),
+            partial(draw_noise, self.networks.refiner.config.noise),
+        )
 
     def state_dict(self) -> dict[str, object]:
         """Everything that the next step depends on, beside config and images."""

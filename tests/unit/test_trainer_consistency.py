@@ -78,21 +78,22 @@ def batch(count: int = 8) -> torch.Tensor:
 @pytest.mark.parametrize("kind", KINDS)
 def test_outputs_do_not_differ_from_themselves_and_a_difference_can_be_undone(kind: str) -> None:
     images, lessons = squares(8)
-    estimation = estimation_for(lessons[kind].labels, Frame.of(images, 96))
+    labels = lessons[kind].labels
+    estimation = estimation_for(labels, Frame.of(images, 96))
     with torch.no_grad():
         before = 3 * torch.randn(
             estimation.network()(batch()).shape, generator=torch.Generator().manual_seed(0)
         )
-    assert estimation.divergence(before, before).item() == pytest.approx(0, abs=1e-5)
+    assert estimation.divergence(before, before, labels).item() == pytest.approx(0, abs=1e-5)
     after = (before + 2 * torch.randn(before.shape, generator=torch.Generator().manual_seed(1))).clone()
     after.requires_grad_(True)
     optimiser = torch.optim.Adam([after], lr=0.05)
-    first = estimation.divergence(before, after)
+    first = estimation.divergence(before, after, labels)
     for _ in range(80):
         optimiser.zero_grad()
-        torch.autograd.backward(estimation.divergence(before, after))
+        torch.autograd.backward(estimation.divergence(before, after, labels))
         optimiser.step()
-    last = estimation.divergence(before, after).item()
+    last = estimation.divergence(before, after, labels).item()
     assert 0 <= last < 0.3 * first.item()
 
 
@@ -103,9 +104,39 @@ def test_outputs_do_not_differ_from_themselves_and_a_difference_can_be_undone(ki
 )
 def test_a_class_may_be_less_sure_but_not_another_one(sure: float, expected: float) -> None:
     images, lessons = squares(8)
-    estimation = estimation_for(lessons["classification"].labels, Frame.of(images, 96))
+    labels = lessons["classification"].labels
+    estimation = estimation_for(labels, Frame.of(images, 96))
     before, after = (torch.tensor([[one, 1 - one]]).log() for one in (0.95, sure))
-    assert estimation.divergence(before, after).item() == pytest.approx(expected, abs=1e-4)
+    assert estimation.divergence(before, after, labels).item() == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_point_that_nobody_knows_asks_nothing_of_the_refiner() -> None:
+    images, lessons = squares(8)
+    hidden = lessons["keypoints"].labels.values.copy()
+    hidden[::2, 1] = np.nan
+    labels = labels_of("keypoints", hidden, "x")
+    estimation = estimation_for(labels, Frame.of(images, 96))
+    before = torch.randn((8, 2, 8, 8), generator=torch.Generator().manual_seed(0))
+    after = before.clone()
+    after[::2, 1] = after[::2, 1].flip(2)
+    assert estimation.divergence(before, after, labels).item() == 0
+    assert estimation.divergence(before, after, lessons["keypoints"].labels).item() > 0
+
+
+def test_comparisons_know_the_labels_of_their_images() -> None:
+    """An image of an update whose points are all unknown is not compared, whatever the refiner does to it."""
+    one = consistency("keypoints", labels_updates=20)
+    one.learn(ALONE)
+    one.lesson.labels.values[[3, 5]] = np.nan
+
+    def divergence(rows: list[int]) -> float:
+        comparison = one.comparison(0, np.array(rows), lambda _size, _source: None)
+        assert comparison is not None
+        images = batch()[rows]
+        return comparison.divergence(images, torch.full_like(images, 0.5)).item()
+
+    assert divergence([3, 5] * 4) == 0
+    assert divergence([3, 4] * 4) > 0
 
 
 def test_the_overlap_lost_is_that_of_least_over_greatest() -> None:
@@ -120,7 +151,7 @@ def test_the_overlap_lost_is_that_of_least_over_greatest() -> None:
 def test_erasing_costs_more_than_another_light(kind: str) -> None:
     one = consistency(kind, labels_updates=60)
     one.learn(ALONE)
-    comparison = one.comparison(0, lambda _size, _source: None)
+    comparison = one.comparison(0, np.arange(8), lambda _size, _source: None)
     assert comparison is not None
     images = batch()
     assert comparison.divergence(images, images).item() == pytest.approx(0, abs=1e-5)
@@ -133,7 +164,7 @@ def test_erasing_costs_more_than_another_light(kind: str) -> None:
 def test_only_the_refined_images_get_a_gradient_and_the_estimator_stays() -> None:
     one = consistency("regression")
     one.learn(ALONE)
-    comparison = one.comparison(0, lambda _size, _source: None)
+    comparison = one.comparison(0, np.arange(8), lambda _size, _source: None)
     assert comparison is not None
     synthetic, refined = batch().requires_grad_(True), batch().mul(0.5).requires_grad_(True)
     torch.autograd.backward(comparison.divergence(synthetic, refined))
@@ -213,9 +244,9 @@ def test_larger_images_are_compared_whole_but_more_rarely(
 ) -> None:
     one = consistency("regression", size=size, window=window)
     noise = partial(draw_noise, resolve_noise())
-    due = [update for update in range(20) if one.comparison(update, noise) is not None]
+    due = [update for update in range(20) if one.comparison(update, np.arange(8), noise) is not None]
     assert due == list(range(0, 20, every))
-    comparison = one.comparison(0, noise)
+    comparison = one.comparison(0, np.arange(8), noise)
     assert comparison is not None
     assert comparison.every == every
     if size == window:
@@ -244,7 +275,7 @@ def test_the_shares_of_two_processes_are_the_global_batch(kind: str) -> None:
     refined[::3] = 0.5  # erased
     found = []
     for one, share in ((alone, slice(0, 8)), (halves[0], slice(0, 4)), (halves[1], slice(4, 8))):
-        comparison = one.comparison(3, lambda _size, _source: None)
+        comparison = one.comparison(3, np.arange(8)[share], lambda _size, _source: None)
         assert comparison is not None
         found.append(comparison.divergence(synthetic[share], refined[share]).item())
     assert found[0] == pytest.approx((found[1] + found[2]) / 2, rel=1e-4)

@@ -83,7 +83,7 @@ class Boxes:
         errors = (said[:, 1:3] - size.log()).abs().sum() + (said[:, 3:5].sigmoid() - offset).abs().sum()
         return (_focal(outputs[:, 0], wanted) + errors) / max(1, len(image))
 
-    def divergence(self, before: Tensor, after: Tensor) -> Tensor:
+    def divergence(self, before: Tensor, after: Tensor, _labels: Labels) -> Tensor:
         """Of the heat, the overlap that is lost; where it is hot, sizes (log) and offsets, too."""
         hot, heat = torch.sigmoid(before[:, 0]), torch.sigmoid(after[:, 0])
         sizes = (after[:, 1:3] - before[:, 1:3]).abs().sum(dim=1)

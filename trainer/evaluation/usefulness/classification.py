@@ -64,7 +64,7 @@ class Classification:
         """Cross entropy, slightly smoothed."""
         return nn.functional.cross_entropy(outputs, targets, label_smoothing=0.05)
 
-    def divergence(self, before: Tensor, after: Tensor) -> Tensor:
+    def divergence(self, before: Tensor, after: Tensor, _labels: Labels) -> Tensor:
         """Kullback-Leibler divergence of the classes' probabilities, nats, beyond what doubt alone costs.
 
         Real images are harder to read than drawn ones: the class must stay the same, not how sure it is.

@@ -60,10 +60,11 @@ class Estimation(Protocol):
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Mean over the batch."""
 
-    def divergence(self, before: Tensor, after: Tensor) -> Tensor:
+    def divergence(self, before: Tensor, after: Tensor, labels: Labels) -> Tensor:
         """How far outputs are from those of before, which have no gradient: 0 where they are the same.
 
-        Mean over the batch, differentiable, about 1 where the answers have nothing to do with each other.
+        In what the images' labels say at all. Mean over the batch, differentiable, about 1 where the answers
+        have nothing to do with each other.
         """
 
     def answers(self, outputs: Tensor) -> Answers:

@@ -66,9 +66,11 @@ class Keypoints:
         divergence = (wanted * (wanted.clamp(min=1e-9).log() - logs)).sum(dim=2)
         return ((distance + divergence) * known).sum() / known.sum().clamp(min=1)
 
-    def divergence(self, before: Tensor, after: Tensor) -> Tensor:
-        """Distance of the places in cells of the heat map."""
-        return (_mean_place(after) - _mean_place(before)).abs().sum(dim=2).mean()
+    def divergence(self, before: Tensor, after: Tensor, labels: Labels) -> Tensor:
+        """Distance of the places in cells of the heat map, an image's known points together; see `change`."""
+        known = torch.from_numpy(np.isfinite(labels.values).all(axis=2)).to(after.device)
+        distance = (_mean_place(after) - _mean_place(before)).abs().sum(dim=2)
+        return ((distance * known).sum(dim=1) / known.sum(dim=1).clamp(min=1)).mean()
 
     def answers(self, outputs: Tensor) -> Answers:
         """float32 [N, K, 2]."""

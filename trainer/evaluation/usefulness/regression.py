@@ -72,7 +72,7 @@ class Regression:
         """Huber: the mean for small errors, the median for large ones."""
         return nn.functional.smooth_l1_loss(outputs, targets, beta=BETA)
 
-    def divergence(self, before: Tensor, after: Tensor) -> Tensor:
+    def divergence(self, before: Tensor, after: Tensor, _labels: Labels) -> Tensor:
         """Absolute, so that small changes count like large ones, in quarters of the labels' deviation."""
         return nn.functional.l1_loss(after, before) / BETA
 

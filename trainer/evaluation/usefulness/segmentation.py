@@ -71,7 +71,7 @@ class Segmentation:
         overlap = (2 * (said * truth).sum() + 1) / (said.sum() + truth.sum() + 1)
         return nn.functional.binary_cross_entropy_with_logits(logits, truth) + 1.0 - overlap
 
-    def divergence(self, before: Tensor, after: Tensor) -> Tensor:
+    def divergence(self, before: Tensor, after: Tensor, _labels: Labels) -> Tensor:
         """Kullback-Leibler divergence per pixel, nats; for a foreground also the overlap that is lost."""
         if self.classes > 2:
             logs, wanted = after.log_softmax(dim=1), before.log_softmax(dim=1)
