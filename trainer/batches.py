@@ -47,12 +47,12 @@ class Batches:
 
     def draw(self, update: int) -> Tensor:
         """This process's share of minibatch `update`: float32 [n, C, H, W] in [-1, 1] on the device."""
-        chosen = self.sampler.indices(update, self.batch_size)
+        chosen = self.rows(update)
         room = (self.images.shape[1] - self.window[0], self.images.shape[2] - self.window[1])
         if room == (0, 0):
-            return to_unit_range(self.images[chosen[self.shard]], self.peak, self.device)
+            return to_unit_range(self.images[chosen], self.peak, self.device)
         corners = draw_windows(self.sampler.seed, self.sampler.stream, update, self.batch_size, room)
-        return to_unit_range(self._cut(chosen[self.shard], corners[self.shard]), self.peak, self.device)
+        return to_unit_range(self._cut(chosen, corners[self.shard]), self.peak, self.device)
 
     def _cut(self, chosen: NDArray[np.int64], corners: NDArray[np.int64]) -> Images:
         height, width = self.window
